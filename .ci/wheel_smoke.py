@@ -1,0 +1,47 @@
+"""Uses an installed gilscope as a user would: spans go through the native thread to a server in this process."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+from opentelemetry.sdk.trace import TracerProvider
+
+import gilscope
+
+SPANS = 10
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the bodies that were posted."""
+
+    bodies: list[bytes] = []  # noqa: RUF012 - one receiver in this process
+
+    def do_POST(self) -> None:
+        """Answer as an OTLP collector that took everything."""
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+processor = gilscope.NativeSpanProcessor(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces")
+provider = TracerProvider()
+provider.add_span_processor(processor)
+tracer = provider.get_tracer("smoke")
+for number in range(SPANS):
+    with tracer.start_as_current_span("smoke-span", attributes={"number": number}):
+        pass
+flushed = provider.force_flush(10_000)
+provider.shutdown()
+server.shutdown()
+arrived = b"".join(Receiver.bodies).count(b"smoke-span")
+assert flushed, f"force_flush said {flushed}"
+assert arrived == SPANS, f"{arrived} of {SPANS} spans arrived"
+assert "site-packages" in gilscope.__file__, gilscope.__file__
+print(f"gilscope {version('gilscope')} from its wheel: {arrived} of {SPANS} spans arrived")

@@ -1,0 +1,3 @@
+"""The version of the distribution, and its only source."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The tests of gilscope, one folder per kind."""
