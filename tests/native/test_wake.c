@@ -132,17 +132,16 @@ static void notify_makes_a_system_call_only_to_wake(void) {
 #define SYSTEM_CALL_TEST
 #endif
 
-/* A notifier makes work and waits until it has been seen; the parking thread parks whenever there is none. A wake-up
- * that is lost leaves both waiting, until the parking thread's deadline comes and finds work. Both sides waste a random
- * time first, to meet within the nanoseconds that a store needs to leave its processor; the words lie on lines of their
- * own, for a load that misses would wait for the stores before it. */
-enum { RUN_MS = 1500, WASTE = 256, LINE = 64 };
+/* Two threads meet in rounds. The words lie on lines of their own: a load that misses would wait for the stores before
+ * it, and the rounds would prove nothing. */
+enum { RUN_MS = 700, PATIENCE_S = 6, CLOSE_ROUNDS = 20000, WASTE = 1024, LINE = 64 };
 
-static alignas(LINE) gs_wake stress_wake;
+static alignas(LINE) gs_wake wake_word;
 static alignas(LINE) _Atomic uint32_t work;
-static alignas(LINE) _Atomic uint32_t seen;
-static alignas(LINE) _Atomic uint32_t is_over;
+static alignas(LINE) _Atomic uint32_t round_begun; /* 0: go home */
+static alignas(LINE) _Atomic uint32_t round_ended;
 
+/* Wastes a random time, to meet the other within the nanoseconds that a store needs to leave its processor. */
 static void waste(uint32_t *random) {
     *random = *random * UINT32_C(1664525) + UINT32_C(1013904223);
     for (uint32_t left = (*random >> 16) % WASTE; left > 0; left--) {
@@ -150,66 +149,100 @@ static void waste(uint32_t *random) {
     }
 }
 
-static void *notifier(void *context) {
-    const int64_t *deadline_ns = context;
-    uint32_t random = 1;
-    uint32_t done = 0;
-    while (gs_now_ns() < *deadline_ns) {
-        waste(&random);
-        done++;
-        /* seq_cst, pairs with the re-check in no_wake_up_is_lost (W1) */
-        atomic_fetch_add_explicit(&work, 1, memory_order_seq_cst);
-        gs_wake_notify(&stress_wake, GS_WAKE_SPANS);
-        /* relaxed: a number; looked at often before giving up the processor, to stay close to the other thread */
-        for (int spins = 0; atomic_load_explicit(&seen, memory_order_relaxed) != done; spins++) {
-            if (spins > 1000) {
-                sched_yield();
-            }
+/* Looks often before it gives up the processor, to stay close to the other thread. */
+static uint32_t wait_for_change(_Atomic uint32_t *word, uint32_t from) {
+    for (int spins = 0;; spins++) {
+        /* acquire, pairs with whoever changed it: what it did in the round is visible */
+        uint32_t now = atomic_load_explicit(word, memory_order_acquire);
+        if (now != from) {
+            return now;
+        }
+        if (spins > 1000) {
+            sched_yield();
         }
     }
-    /* seq_cst, pairs with the re-check in no_wake_up_is_lost (W1) */
-    atomic_fetch_add_explicit(&is_over, 1, memory_order_seq_cst);
-    gs_wake_notify(&stress_wake, GS_WAKE_CONTROL);
+}
+
+static void *notify_in_rounds(void *context) {
+    (void)context;
+    uint32_t random = 1;
+    uint32_t round = 0;
+    while ((round = wait_for_change(&round_begun, round)) != 0) {
+        waste(&random);
+        /* seq_cst, pairs with the re-check of the parking thread (W1) */
+        atomic_fetch_add_explicit(&work, 1, memory_order_seq_cst);
+        gs_wake_notify(&wake_word, GS_WAKE_SPANS);
+        atomic_store_explicit(&round_ended, round, memory_order_release); /* pairs with wait_for_change */
+    }
     return NULL;
 }
 
+/* One thread announces and looks for work, the other makes work and notifies: one of them must see the other. */
+static void announcement_and_work_never_miss_each_other(void) {
+    pthread_t thread;
+    uint32_t random = 2;
+    uint32_t round = 0;
+    uint32_t missed = 0;
+    uint32_t found = 0;
+    uint32_t told = 0;
+    int64_t run_until_ns = gs_deadline_after(gs_now_ns(), PATIENCE_S * GS_NS_PER_S);
+    gs_wake_init(&wake_word);
+    REQUIRE(pthread_create(&thread, NULL, notify_in_rounds, NULL) == 0);
+    /* Until each side has often been first: without a free processor for each, one always is, and it takes longer. */
+    while ((found < CLOSE_ROUNDS || told < CLOSE_ROUNDS) && missed == 0 && gs_now_ns() < run_until_ns) {
+        round++;
+        atomic_store_explicit(&round_begun, round, memory_order_release); /* pairs with wait_for_change */
+        waste(&random);
+        gs_wake_prepare(&wake_word, GS_WAKE_SPANS);
+        /* seq_cst, pairs with the addition in notify_in_rounds (W1) */
+        bool is_found = atomic_load_explicit(&work, memory_order_seq_cst) == round;
+        wait_for_change(&round_ended, round - 1);
+        bool is_told = interest_of(&wake_word) == 0;
+        found += is_found;
+        told += is_told;
+        missed += !is_found && !is_told;
+        gs_wake_cancel(&wake_word);
+    }
+    atomic_store_explicit(&round_begun, 0, memory_order_release); /* pairs with wait_for_change */
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHECK_EQ(missed, 0);
+}
+
+/* The same with a thread that really sleeps: it never comes back by its deadline. */
 static void no_wake_up_is_lost(void) {
     pthread_t thread;
     uint32_t random = 2;
-    uint32_t done = 0;
     uint32_t lost = 0;
     uint32_t parked = 0;
+    /* relaxed: before the thread is started */
+    atomic_store_explicit(&work, 0, memory_order_relaxed);
+    atomic_store_explicit(&round_ended, 0, memory_order_relaxed);
+    gs_wake_init(&wake_word);
     int64_t run_until_ns = gs_deadline_after(gs_now_ns(), RUN_MS * GS_NS_PER_MS);
-    gs_wake_init(&stress_wake);
-    REQUIRE(pthread_create(&thread, NULL, notifier, &run_until_ns) == 0);
-    while (lost == 0) {
+    REQUIRE(pthread_create(&thread, NULL, notify_in_rounds, NULL) == 0);
+    for (uint32_t round = 1; gs_now_ns() < run_until_ns && lost == 0; round++) {
+        atomic_store_explicit(&round_begun, round, memory_order_release); /* pairs with wait_for_change */
+        int64_t deadline_ns = far_deadline_ns();
         waste(&random);
-        gs_wake_prepare(&stress_wake, GS_WAKE_SPANS | GS_WAKE_CONTROL);
-        /* seq_cst, pairs with the addition in notifier (W1), here and below */
-        uint32_t made = atomic_load_explicit(&work, memory_order_seq_cst);
-        if (made != done) {
-            gs_wake_cancel(&stress_wake);
-            done = made;
-            atomic_store_explicit(&seen, done, memory_order_relaxed); /* relaxed: a number */
-            continue;
+        for (;;) {
+            gs_wake_prepare(&wake_word, GS_WAKE_SPANS);
+            /* seq_cst, pairs with the addition in notify_in_rounds (W1) */
+            if (atomic_load_explicit(&work, memory_order_seq_cst) == round) {
+                gs_wake_cancel(&wake_word);
+                break;
+            }
+            gs_wake_park(&wake_word, deadline_ns);
+            parked++;
         }
-        if (atomic_load_explicit(&is_over, memory_order_seq_cst) != 0) {
-            gs_wake_cancel(&stress_wake);
-            break;
-        }
-        int64_t deadline_ns = gs_deadline_after(gs_now_ns(), GS_NS_PER_S);
-        gs_wake_park(&stress_wake, deadline_ns);
-        parked++;
-        /* The notifier works within microseconds or waits: at the deadline there is work that nobody told of. */
+        wait_for_change(&round_ended, round - 1);
         lost += gs_now_ns() >= deadline_ns;
     }
+    atomic_store_explicit(&round_begun, 0, memory_order_release); /* pairs with wait_for_change */
+    REQUIRE(pthread_join(thread, NULL) == 0);
     CHECK_EQ(lost, 0);
     CHECK(parked > 10); /* else nobody had to be woken */
-    /* relaxed: lets a notifier that was lost go home */
-    atomic_store_explicit(&seen, atomic_load_explicit(&work, memory_order_relaxed), memory_order_relaxed);
-    REQUIRE(pthread_join(thread, NULL) == 0);
 }
 
 CHECK_MAIN(CHECK_TEST(park_after_a_notify_does_not_sleep), CHECK_TEST(notify_of_another_reason_leaves_the_interest),
            CHECK_TEST(park_ends_at_its_deadline_and_not_before), CHECK_TEST(thread_parked_for_ever_is_woken),
-           SYSTEM_CALL_TEST CHECK_TEST(no_wake_up_is_lost))
+           SYSTEM_CALL_TEST CHECK_TEST(announcement_and_work_never_miss_each_other), CHECK_TEST(no_wake_up_is_lost))
