@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,17 @@ settings.register_profile("search", parent=settings.get_profile("default"), dera
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _SETTINGS = ("OTEL_", "GILSCOPE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy")
+
+
+_UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests are quick and self-contained: all of them are run on every interpreter."""
+    for item in items:
+        if item.path.is_relative_to(_UNIT):
+            item.add_marker(pytest.mark.smoke)
 
 
 @pytest.fixture(autouse=True)

@@ -359,25 +359,38 @@ static int64_t grpc_retry_after(const gs_reply *reply) {
     return retry_after_ns;
 }
 
+/* The first message of the body as it came. False when it is not complete. */
+static bool grpc_frame_of(gs_slice body, bool *compressed, gs_slice *message) {
+    const unsigned char *head = (const unsigned char *)body.bytes;
+    if (body.length < GRPC_FRAME_HEAD_BYTES || head[0] > 1) {
+        return false;
+    }
+    size_t length = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+    *compressed = head[0] == 1;
+    *message = (gs_slice){body.bytes + GRPC_FRAME_HEAD_BYTES, length};
+    return length <= body.length - GRPC_FRAME_HEAD_BYTES;
+}
+
+bool gs_reply_has_message(const gs_reply *self) {
+    bool compressed = false;
+    gs_slice message = {NULL, 0};
+    return grpc_frame_of((gs_slice){(const char *)self->body, self->body_bytes}, &compressed, &message);
+}
+
 /* The first message of the body, decompressed into `room` if it has to be. Empty when there is none that can be read. */
 static gs_slice grpc_message_of(const gs_reply *reply, gs_slice body, uint8_t *to, size_t room) {
-    gs_slice none = {NULL, 0};
-    if (body.length < GRPC_FRAME_HEAD_BYTES) {
-        return none;
+    bool compressed = false;
+    gs_slice message = {NULL, 0};
+    if (!grpc_frame_of(body, &compressed, &message)) {
+        return (gs_slice){NULL, 0};
     }
-    const unsigned char *head = (const unsigned char *)body.bytes;
-    size_t length = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
-    if (head[0] > 1 || length > body.length - GRPC_FRAME_HEAD_BYTES) {
-        return none;
-    }
-    gs_slice message = {body.bytes + GRPC_FRAME_HEAD_BYTES, length};
-    if (head[0] == 0) {
+    if (!compressed) {
         return message;
     }
     size_t decompressed_bytes = 0;
     if (!reply->message_encoded ||
         !gs_decompress(to, room, (const uint8_t *)message.bytes, message.length, &decompressed_bytes)) {
-        return none;
+        return (gs_slice){NULL, 0};
     }
     return (gs_slice){(const char *)to, decompressed_bytes};
 }

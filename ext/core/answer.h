@@ -106,6 +106,9 @@ bool gs_reply_take_body(gs_reply *self, const uint8_t *data, size_t data_bytes);
  * header block, for gRPC a grpc-status or a header block that says failure. */
 bool gs_reply_is_decisive(const gs_reply *self, gs_protocol protocol);
 
+/* True when the body is, or begins with, a complete gRPC message. */
+bool gs_reply_has_message(const gs_reply *self);
+
 /* Fills all of `answer` but sent_bytes with what the reply means. `unix_now_s` is used for a Retry-After that is a date,
  * when the reply has no Date of its own. */
 void gs_answer_read(gs_answer *answer, const gs_reply *reply, gs_protocol protocol, int64_t unix_now_s);

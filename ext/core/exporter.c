@@ -39,11 +39,13 @@ static void
 before_fork(void)
 {
     pthread_mutex_lock(&all_lock);
+    gs_transport_before_fork();
 }
 
 static void
 after_fork_in_parent(void)
 {
+    gs_transport_after_fork(false);
     pthread_mutex_unlock(&all_lock);
 }
 
@@ -52,6 +54,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
+    gs_transport_after_fork(true);
     for (gs_exporter *self = all; self != NULL; self = self->next) {
         init_sync(self);
         /* The mapping was kept from the child (MADV_DONTFORK). */
@@ -201,6 +204,7 @@ start(gs_exporter *self)
     self->ring_bytes = ring_bytes;
     self->request_limit_bytes = self->config.max_request_bytes;
     self->random = (uint64_t)gs_now_ns() | 1;
+    self->warm_end = NULL;
     /* relaxed: the thread is made after this, and others get the ring by the release below. */
     atomic_store_explicit(&self->flush_target, gs_ring_claimed_seq(ring), memory_order_relaxed);
     /* release, pairs with the acquire in gs_exporter_try_push: the ring is made. */

@@ -7,7 +7,7 @@
  * | ended, dropped, replaced             | pushing threads           | stats         | relaxed: counts only               |
  * | flush_target, stop_deadline_ns       | flush, shutdown           | thread        | seq_cst: half of the parking order |
  * | phase, waiters, counts, transport    | thread, flush, shutdown   | both          | lock                               |
- * | batch, ends, request_limit, random   | thread                    | thread        | the thread's own                   |
+ * | batch, ends, request_limit, ...      | thread                    | thread        | the thread's own                   |
  */
 #ifndef GS_EXPORTER_STATE_H
 #define GS_EXPORTER_STATE_H
@@ -69,6 +69,7 @@ struct gs_exporter {
     gs_ring_cursor *ends; /* max_batch_spans: the cursor behind each span of the batch */
     uint64_t request_limit_bytes;
     uint64_t random;
+    uint8_t *warm_end; /* the ring's pages are there up to this address */
 
     struct gs_exporter *next; /* all exporters of the process, for fork */
 };

@@ -329,3 +329,10 @@ uint32_t gs_ring_freed_seq(const gs_ring *self) {
     /* relaxed: a number; the reader touches no record on its account */
     return gs_ring_word_seq(atomic_load_explicit(&self->freed, memory_order_relaxed));
 }
+
+uint8_t *gs_ring_ahead(gs_ring *self, uint64_t *bytes) {
+    /* relaxed: a guess; nothing is read or written there on the strength of it. */
+    uint32_t place = gs_ring_word_low(atomic_load_explicit(&self->claim, memory_order_relaxed));
+    *bytes = (uint64_t)(self->capacity_granules - place) * GS_RING_GRANULE;
+    return gs_ring_bytes_at(self, place);
+}

@@ -156,5 +156,8 @@ uint32_t gs_ring_claimed_seq(const gs_ring *self);
 uint32_t gs_ring_freed_seq(const gs_ring *self);
 /* Bytes claimed and not yet freed, padding included; any thread; a snapshot. */
 uint64_t gs_ring_used_bytes(const gs_ring *self);
+/* Where the bytes of the next claims begin, as far as the end of the byte area; any thread; a snapshot. For a consumer that
+ * wants the kernel to have the pages ready. */
+uint8_t *gs_ring_ahead(gs_ring *self, uint64_t *bytes);
 
 #endif /* GS_RING_H */

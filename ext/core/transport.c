@@ -1,8 +1,7 @@
 #include "transport.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -24,11 +24,14 @@
 #define CA_CACHE_S 60L     /* a renewed CA file is noticed so soon; parsing the system's for each connection is dear */
 #define KEEPALIVE_IDLE_S 45L
 
-/* Between 7.88.0 and 8.0.0 libcurl sets HTTP/2 up a second time on a reused connection when it is told that the server
- * knows HTTP/2 without being asked, and fails. There the first request on a connection says so, and the next ones ask
- * for HTTP/2 in general, which is what such a connection speaks. */
+/* From 7.88.0 to 8.0.0 (curl's pull request 10643) libcurl sets HTTP/2 up a second time on a reused connection when it is
+ * told that the server knows HTTP/2 without being asked, and fails. There the first request on a connection says so, and
+ * the next ones ask for HTTP/2 in general, which is what such a connection speaks. */
 #define CURL_REUSE_BUG_FIRST 0x075800u
 #define CURL_REUSE_BUG_FIXED 0x080000u
+/* Before its HTTP/2 was rewritten, libcurl forgets the trailers when the connection is closed right behind them, as a
+ * server does that has sent GOAWAY and was waiting for this answer only. */
+#define CURL_TRAILERS_BUG_FIXED 0x080100u
 
 struct gs_transport {
     CURL *easy;
@@ -37,7 +40,8 @@ struct gs_transport {
     gs_compression compression;
     bool prior_knowledge; /* HTTP/2 without TLS */
     bool reuse_bug;       /* see CURL_REUSE_BUG_FIRST */
-    bool has_connection;  /* the last request left one that is probably still there */
+    bool trailers_bug;    /* see CURL_TRAILERS_BUG_FIXED */
+    curl_socket_t fd;     /* the newest connection's, while it is open */
     atomic_bool interrupted;
 
     /* of the attempt that runs */
@@ -59,6 +63,40 @@ static CURLcode curl_init_result;
 
 static void init_curl(void) {
     curl_init_result = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* -- fork -- */
+
+/* A fork in the middle of libcurl or OpenSSL would leave the child their locks locked for ever (curl_global_init's, say).
+ * So every exporter thread holds this lock while it is inside, but for waiting in poll, and a fork takes it first. */
+static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool library_locked_for_fork;
+
+/* Inside for longer than a TLS handshake: the fork goes ahead, as it would in any process with threads. */
+#define FORK_WAIT_NS GS_NS_PER_S
+
+static void enter_library(void) {
+    pthread_mutex_lock(&library_lock);
+}
+
+static void leave_library(void) {
+    pthread_mutex_unlock(&library_lock);
+}
+
+void gs_transport_before_fork(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += FORK_WAIT_NS / GS_NS_PER_S;
+    library_locked_for_fork = pthread_mutex_timedlock(&library_lock, &until) == 0;
+}
+
+void gs_transport_after_fork(bool in_child) {
+    if (in_child) {
+        pthread_mutex_init(&library_lock, NULL);
+    } else if (library_locked_for_fork) {
+        pthread_mutex_unlock(&library_lock);
+    }
+    library_locked_for_fork = false;
 }
 
 /* -- callbacks: on the sending thread, inside curl_multi_perform -- */
@@ -98,7 +136,16 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
         self->repeat_refused = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    self->fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    return self->fd;
+}
+
+static int close_socket(void *context, curl_socket_t fd) {
+    gs_transport *self = context;
+    if (fd == self->fd) {
+        self->fd = CURL_SOCKET_BAD;
+    }
+    return close(fd);
 }
 
 /* -- headers -- */
@@ -250,6 +297,8 @@ static CURLcode set_request_options(gs_transport *self, const gs_transport_confi
     SET(CURLOPT_WRITEDATA, self);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, self);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(CURLOPT_CLOSESOCKETDATA, self);
     SET(CURLOPT_PREREQFUNCTION, on_start);
     SET(CURLOPT_PREREQDATA, self);
     if (config->protocol == GS_PROTOCOL_GRPC) {
@@ -268,7 +317,9 @@ int gs_transport_open(gs_transport **self, const gs_transport_config *config, ch
                       size_t error_text_bytes) {
     bool is_https = false;
     *self = NULL;
+    enter_library();
     pthread_once(&curl_once, init_curl);
+    leave_library();
     if (curl_init_result != CURLE_OK) {
         return fail(ENOMEM, curl_easy_strerror(curl_init_result), error_text, error_text_bytes);
     }
@@ -285,6 +336,8 @@ int gs_transport_open(gs_transport **self, const gs_transport_config *config, ch
     made->compression = config->compression;
     made->prior_knowledge = config->protocol == GS_PROTOCOL_GRPC && !is_https;
     made->reuse_bug = version->version_num >= CURL_REUSE_BUG_FIRST && version->version_num < CURL_REUSE_BUG_FIXED;
+    made->trailers_bug = version->version_num < CURL_TRAILERS_BUG_FIXED;
+    made->fd = CURL_SOCKET_BAD;
     atomic_init(&made->interrupted, false);
     gs_reply_clear(&made->reply);
     gs_compressor_init(&made->compressor, config->compression == GS_COMPRESSION_GZIP, config->compression_level);
@@ -312,8 +365,10 @@ void gs_transport_close(gs_transport *self) {
     if (self == NULL) {
         return;
     }
+    enter_library();
     curl_easy_cleanup(self->easy);
     curl_multi_cleanup(self->multi);
+    leave_library();
     gs_compressor_free(&self->compressor);
     free(self->headers);
     free(self);
@@ -425,7 +480,9 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
     int running = 1;
     progress state = PROGRESS_DONE;
     *result = CURLE_FAILED_INIT;
+    enter_library();
     if (curl_multi_add_handle(self->multi, self->easy) != CURLM_OK) {
+        leave_library();
         return PROGRESS_DONE;
     }
     for (;;) {
@@ -437,7 +494,10 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
             break;
         }
         int wait_ms = (int)ms_until(deadline_ns, gs_now_ns(), POLL_MAX_MS);
-        if (curl_multi_poll(self->multi, NULL, 0, wait_ms, NULL) != CURLM_OK) {
+        leave_library();
+        CURLMcode polled = curl_multi_poll(self->multi, NULL, 0, wait_ms, NULL);
+        enter_library();
+        if (polled != CURLM_OK) {
             break;
         }
     }
@@ -448,6 +508,7 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
         }
     }
     curl_multi_remove_handle(self->multi, self->easy);
+    leave_library();
     return state;
 }
 
@@ -476,9 +537,13 @@ static progress attempt(gs_transport *self, const payload *request, int64_t dead
     /* `run` keeps the deadline; this is for what waits inside libcurl. One more, so that it does not come first. */
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)left_ms + 1);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)left_ms + 1);
-    progress state = run(self, deadline_ns, result);
-    self->has_connection = state == PROGRESS_DONE && *result == CURLE_OK;
-    return state;
+    return run(self, deadline_ns, result);
+}
+
+/* Whether the newest connection is there and not closed by the other side, whatever it has still to read. */
+static bool has_connection(const gs_transport *self) {
+    struct pollfd fd = {.fd = self->fd, .events = POLLRDHUP};
+    return self->fd != CURL_SOCKET_BAD && poll(&fd, 1, 0) == 0;
 }
 
 static bool is_lost_connection(CURLcode result) {
@@ -493,12 +558,27 @@ static bool is_lost_connection(CURLcode result) {
     }
 }
 
+/* The grpc-status that libcurl has forgotten (CURL_TRAILERS_BUG_FIXED): a server sends a message only with status 0. False:
+ * it is not known what became of the spans. */
+static bool restore_grpc_status(gs_reply *reply) {
+    if (reply->grpc_status < 0 && reply->http_status == 200 && reply->body_type == GS_BODY_PROTOBUF) {
+        if (!gs_reply_has_message(reply)) {
+            return false;
+        }
+        reply->grpc_status = 0;
+    }
+    return true;
+}
+
 static void explain(gs_transport *self, progress state, CURLcode result, gs_answer *answer) {
-    const gs_reply *reply = &self->reply;
+    gs_reply *reply = &self->reply;
     const char *text = self->error_text[0] != '\0' ? self->error_text : curl_easy_strerror(result);
-    bool came_in_time = state == PROGRESS_DONE && result == CURLE_OK;
+    /* libcurl is content with an HTTP/1 head that breaks off. */
+    bool came_in_time = state == PROGRESS_DONE && result == CURLE_OK && reply->head_complete;
     if (state == PROGRESS_INTERRUPTED) {
         gs_answer_set(answer, GS_ANSWER_INTERRUPTED, "interrupted");
+    } else if (came_in_time && self->trailers_bug && self->protocol == GS_PROTOCOL_GRPC && !restore_grpc_status(reply)) {
+        gs_answer_set(answer, GS_ANSWER_UNREACHABLE, "the answer broke off");
     } else if (came_in_time || gs_reply_is_decisive(reply, self->protocol)) {
         gs_answer_read(answer, reply, self->protocol, (int64_t)time(NULL));
     } else if (reply->overflowed) {
@@ -509,7 +589,7 @@ static void explain(gs_transport *self, progress state, CURLcode result, gs_answ
     } else if (self->reused && reply->head_bytes == 0 && (self->repeat_refused || is_lost_connection(result))) {
         gs_answer_set(answer, GS_ANSWER_STALE, "the connection had been closed");
     } else {
-        gs_answer_set(answer, GS_ANSWER_UNREACHABLE, text);
+        gs_answer_set(answer, GS_ANSWER_UNREACHABLE, result == CURLE_OK ? "the answer broke off" : text);
     }
 }
 
@@ -527,7 +607,7 @@ void gs_transport_send(gs_transport *self, const uint8_t *body, size_t body_byte
         return;
     }
     if (state == PROGRESS_DONE) {
-        self->assume_http2 = self->prior_knowledge && self->reuse_bug && self->has_connection;
+        self->assume_http2 = self->prior_knowledge && self->reuse_bug && has_connection(self);
         state = attempt(self, &request, deadline_ns, &result);
         if (self->wrong_connection && state == PROGRESS_DONE) {
             self->assume_http2 = false;

@@ -17,6 +17,12 @@
 #ifndef WAKE_ORDER_NOTIFY
 #define WAKE_ORDER_NOTIFY memory_order_seq_cst
 #endif
+#ifndef WAKE_ORDER_TELL
+#define WAKE_ORDER_TELL memory_order_release
+#endif
+#ifndef WAKE_ORDER_HEAR
+#define WAKE_ORDER_HEAR memory_order_acquire
+#endif
 
 /* Without FUTEX_PRIVATE_FLAG the word may lie in memory shared between processes. */
 #define FUTEX_SCOPE FUTEX_PRIVATE_FLAG
@@ -48,8 +54,8 @@ void gs_wake_park(gs_wake *self, int64_t deadline_ns) {
         (void)syscall(SYS_futex, &self->interest, FUTEX_WAIT_BITSET | FUTEX_SCOPE, interest,
                       deadline_ns == GS_NEVER ? NULL : &deadline, NULL, FUTEX_BITSET_MATCH_ANY);
     }
-    /* acquire, pairs with the exchange in gs_wake_notify (W2): what the notifier did before it is visible. */
-    (void)atomic_exchange_explicit(&self->interest, 0, memory_order_acquire);
+    /* WAKE_ORDER_HEAR, pairs with TELL in gs_wake_notify (W2): what the notifier did before it is visible. */
+    (void)atomic_exchange_explicit(&self->interest, 0, WAKE_ORDER_HEAR);
 }
 
 void gs_wake_notify(gs_wake *self, uint32_t reason) {
@@ -57,9 +63,9 @@ void gs_wake_notify(gs_wake *self, uint32_t reason) {
     if ((atomic_load_explicit(&self->interest, WAKE_ORDER_NOTIFY) & reason) == 0) {
         return;
     }
-    /* release, pairs with the exchange in gs_wake_park (W2). One of several notifiers takes the interest and makes the
+    /* WAKE_ORDER_TELL, pairs with HEAR in gs_wake_park (W2). One of several notifiers takes the interest and makes the
      * system call. */
-    if (atomic_exchange_explicit(&self->interest, 0, memory_order_release) != 0) {
+    if (atomic_exchange_explicit(&self->interest, 0, WAKE_ORDER_TELL) != 0) {
         (void)syscall(SYS_futex, &self->interest, FUTEX_WAKE | FUTEX_SCOPE, INT_MAX, NULL, NULL, 0);
     }
 }

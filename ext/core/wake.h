@@ -18,9 +18,9 @@
  * | word     | written by             | order                  | read by | order            | what the edge carries                |
  * |----------|------------------------|------------------------|---------|------------------|--------------------------------------|
  * | interest | prepare                | PREPARE (seq_cst)      | notify  | NOTIFY (seq_cst) | W1: store, then load, on both sides  |
- * | interest | notify, exchange to 0  | release                | park    | acquire          | W2: what came before notify          |
+ * | interest | notify, exchange to 0  | TELL (release)         | park    | HEAR (acquire)   | W2: what came before notify          |
  * | interest | cancel                 | relaxed                | notify  |                  | nothing: saves a system call         |
- * (the first two orders are WAKE_ORDER_ macros in wake.c)
+ * (the orders are WAKE_ORDER_ macros in wake.c)
  *
  * W1 A notifier makes its work visible (seq_cst), then reads `interest` (seq_cst); the parking thread writes `interest`
  *    (seq_cst), then reads the work (seq_cst). In the single order of these four one of the writes is first, and the

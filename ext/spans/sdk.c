@@ -172,8 +172,9 @@ gs_sdk_load(gs_sdk *self)
     }
     self->sequence_abc = import_attribute("collections.abc", "Sequence");
     self->mapping_abc = import_attribute("collections.abc", "Mapping");
+    self->scalar_types = PyTuple_Pack(4, &PyUnicode_Type, &PyLong_Type, &PyFloat_Type, &PyBytes_Type);
     self->deque = (PyTypeObject *)import_attribute("collections", "deque");
-    if (self->sequence_abc == NULL || self->mapping_abc == NULL || self->deque == NULL) {
+    if (self->sequence_abc == NULL || self->mapping_abc == NULL || self->scalar_types == NULL || self->deque == NULL) {
         return -1;
     }
     PyObject *const *slots = self->private_slots;

@@ -86,6 +86,7 @@ typedef struct gs_sdk {
     PyTypeObject *deque;
     PyObject *sequence_abc;
     PyObject *mapping_abc;
+    PyObject *scalar_types; /* (str, int, float, bytes) */
     PyObject *span_kinds[GS_SPAN_KINDS]; /* INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER: OTLP's number is one more */
     PyObject *status_codes[GS_STATUS_CODES]; /* UNSET, OK, ERROR, with OTLP's numbers */
     PyObject *private_slots[GS_SLOT_COUNT];

@@ -28,27 +28,31 @@ get_context(const gs_sdk *sdk, PyObject *span)
     return context;
 }
 
-static bool
-is_sampled(gs_value_writer *writer, PyObject *context)
+/* GS_ENCODE_OK: it is; GS_ENCODE_NOT_SAMPLED; GS_ENCODE_FAILED: it does not say. */
+static gs_encode_status
+check_sampled(gs_value_writer *writer, PyObject *context)
 {
     const gs_sdk *sdk = writer->sdk;
     if (Py_TYPE(context) == sdk->span_context) {
         PyObject *flags = PyTuple_GET_ITEM(context, GS_CONTEXT_TRACE_FLAGS);
         if (Py_TYPE(flags) == sdk->trace_flags) {
-            /* An int by construction; one of another size than a byte has the sampled flag in the same place. */
             int overflow = 0;
-            return (PyLong_AsLongLongAndOverflow(flags, &overflow) & 1) != 0 && overflow == 0;
+            long long bits = PyLong_AsLongLongAndOverflow(flags, &overflow);
+            return overflow == 0 && (bits & 1) != 0 ? GS_ENCODE_OK : GS_ENCODE_NOT_SAMPLED;
         }
     }
     if (context == Py_None || !gs_value_writer_is_true(writer, context)) {
-        return false;
+        return GS_ENCODE_NOT_SAMPLED;
     }
+    gs_encode_status status = GS_ENCODE_FAILED;
     PyObject *flags = gs_value_writer_get(writer, context, sdk->names.trace_flags);
     PyObject *sampled = flags == NULL ? NULL : gs_value_writer_get(writer, flags, sdk->names.sampled);
-    bool result = sampled != NULL && gs_value_writer_is_true(writer, sampled);
+    if (sampled != NULL) {
+        status = gs_value_writer_is_true(writer, sampled) ? GS_ENCODE_OK : GS_ENCODE_NOT_SAMPLED;
+    }
     Py_XDECREF(sampled);
     Py_XDECREF(flags);
-    return result;
+    return status;
 }
 
 gs_encode_status
@@ -64,8 +68,9 @@ gs_span_view_read(gs_span_view *view, gs_value_writer *writer, PyObject *span)
         return GS_ENCODE_FAILED;
     }
     view->slots[GS_SLOT_CONTEXT] = context;
-    if (!is_sampled(writer, context)) {
-        return GS_ENCODE_NOT_SAMPLED;
+    gs_encode_status status = check_sampled(writer, context);
+    if (status != GS_ENCODE_OK) {
+        return status;
     }
     for (size_t i = 0; i < GS_SLOT_COUNT; i++) {
         if (i != GS_SLOT_CONTEXT) {

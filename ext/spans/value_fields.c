@@ -176,14 +176,23 @@ gs_value_writer_enum(gs_value_writer *self, PyObject *number)
 static bool
 write_big_endian(uint8_t *at, PyObject *index, size_t bytes)
 {
+    bool fits;
+    if (bytes == sizeof(uint64_t)) {
+        uint64_t value = PyLong_AsUnsignedLongLong(index);
+        fits = value != UINT64_MAX || PyErr_Occurred() == NULL;
+        for (size_t i = 0; i < sizeof value; i++) {
+            at[i] = (uint8_t)(value >> (56 - 8 * i)); /* compilers make one swap of it */
+        }
+    } else {
 #if PY_VERSION_HEX >= 0x030D0000
-    const int flags =
-        Py_ASNATIVEBYTES_BIG_ENDIAN | Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE;
-    Py_ssize_t needed = PyLong_AsNativeBytes(index, at, (Py_ssize_t)bytes, flags);
-    bool fits = needed >= 0 && (size_t)needed <= bytes;
+        const int flags =
+            Py_ASNATIVEBYTES_BIG_ENDIAN | Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE;
+        Py_ssize_t needed = PyLong_AsNativeBytes(index, at, (Py_ssize_t)bytes, flags);
+        fits = needed >= 0 && (size_t)needed <= bytes;
 #else
-    bool fits = _PyLong_AsByteArray((PyLongObject *)index, at, bytes, 0, 0) == 0;
+        fits = _PyLong_AsByteArray((PyLongObject *)index, at, bytes, 0, 0) == 0;
 #endif
+    }
     if (!fits) {
         PyErr_Clear();
     }

@@ -97,13 +97,15 @@ unusual_shape(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObjec
         scalar_of_bytes(value, scalar);
         return SHAPE_SCALAR;
     }
-    int is_sequence = PyObject_IsInstance(value, self->sdk->sequence_abc);
-    int is_mapping = is_sequence != 0 ? 0 : PyObject_IsInstance(value, self->sdk->mapping_abc);
-    if (is_sequence > 0) {
-        return SHAPE_SEQUENCE;
-    }
-    if (is_mapping > 0) {
-        return SHAPE_MAPPING;
+    /* What only says that it is a str, such as a mock, would pass for a sequence below. */
+    if (PyObject_IsInstance(value, self->sdk->scalar_types) == 0) {
+        int is_sequence = PyObject_IsInstance(value, self->sdk->sequence_abc);
+        if (is_sequence > 0) {
+            return SHAPE_SEQUENCE;
+        }
+        if (is_sequence == 0 && PyObject_IsInstance(value, self->sdk->mapping_abc) > 0) {
+            return SHAPE_MAPPING;
+        }
     }
     PyErr_Clear();
     *owner = scalar_of_substitute(self, PyObject_Str(value), scalar);

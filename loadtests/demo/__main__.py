@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from loadtests.demo import table
@@ -35,19 +36,24 @@ The rows: "GIL time per span spent on exporting" is time in which nothing else i
 "event-loop lag" is how late the loop answers an event; whatever waits in it delays every request at once."""
 
 
+_TELL_EVERY_S = 1.9
+
+
 class _Progress:
-    """One line on standard error: rewritten on a terminal, and elsewhere a line whenever the block changes."""
+    """One line on standard error: rewritten on a terminal; elsewhere a line for each block, and every two seconds."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._last = ""
+        self._step = ""
+        self._told = 0.0
 
     def show(self, text: str) -> None:
         """The user knows."""
         if self._terminal:
             sys.stderr.write(f"\r\x1b[K{text}")
-        elif text.partition(":")[0] != self._last:
-            self._last = text.partition(":")[0]
+        elif text.partition(":")[0] != self._step or time.monotonic() - self._told >= _TELL_EVERY_S:
+            self._step = text.partition(":")[0]
+            self._told = time.monotonic()
             sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -79,10 +85,22 @@ def parse(arguments: Sequence[str] | None) -> tuple[Plan, bool]:
     parser.add_argument(
         "--port", type=_between(0, 65535), default=0, help="of the service under load (default: any that is free)"
     )
+    parser.add_argument(
+        "--warm-up",
+        type=_between(0, 60),
+        default=1,
+        metavar="SECONDS",
+        help="of requests that do not count, for each fresh server; at least ten requests (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table; durations are in ns")
     options = parser.parse_args(arguments)
     plan = Plan(
-        requests=options.requests, users=options.users, loop=options.loop, port=options.port, cores=Cores.here()
+        requests=options.requests,
+        users=options.users,
+        loop=options.loop,
+        port=options.port,
+        warm_up_s=options.warm_up,
+        cores=Cores.here(),
     )
     return plan, options.json
 

@@ -118,6 +118,17 @@ def _thread_name(task: Path) -> str:
         return "ended"
 
 
+def core_wait_ns() -> int | None:
+    """Return how long this thread has been ready to run while something else had its core; None if Linux does not tell.
+
+    Source: Documentation/scheduler/sched-stats.rst of Linux.
+    """
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1])
+    except (FileNotFoundError, IndexError):
+        return None
+
+
 class _Time(ctypes.Structure):
     _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
 

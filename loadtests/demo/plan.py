@@ -11,7 +11,6 @@ from loadtests.demo.load import SECONDS_PER_REQUEST_OF_A_USER
 # Each arm comes as often before the others as after them, so that a machine that warms up favours none.
 BLOCKS = (Arm.STOCK, Arm.NATIVE, Arm.NONE, Arm.NONE, Arm.NATIVE, Arm.STOCK)
 BLOCKS_PER_ARM = 2
-WARM_UP_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +48,14 @@ class Plan:
         users: Each sends a request every two seconds, on average.
         loop: "uvloop" or "asyncio".
         port: Of the server; 0 is any.
+        warm_up_s: How long each fresh server gets requests that do not count.
     """
 
     requests: int
     users: int
     loop: str
     port: int
+    warm_up_s: float
     cores: Cores
 
     @property
@@ -65,7 +66,7 @@ class Plan:
     @property
     def warm_up_requests(self) -> int:
         """For each block."""
-        return max(10, round(WARM_UP_S * self.requests_per_second))
+        return max(10, round(self.warm_up_s * self.requests_per_second))
 
     def requests_of_block(self, number: int) -> int:
         """Return the requests of an arm's first (0) or second (1) block."""

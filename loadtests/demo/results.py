@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # The client and the server have a core each; a client later than this was disturbed, and the latencies are its own.
 LATE_CLIENT_NS = 20_000_000
+# Of a block's time. A hundredth is what would move a p99.
+DISTURBED_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,19 @@ class Block:
 
     def remarks(self) -> list[str]:
         """Return what a reader of the figures should know; nothing on a quiet machine."""
+        found = []
         late_ns = percentile(self.load.late_ns, 99)
-        if late_ns <= LATE_CLIENT_NS:
-            return []
-        return [f"{self.arm.label}: the client itself was late, p99 {late_ns / 1e6:.1f} ms: is this machine busy?"]
+        if late_ns > LATE_CLIENT_NS:
+            found.append(
+                f"{self.arm.label}: the client itself was late, p99 {late_ns / 1e6:.1f} ms: is this machine busy?"
+            )
+        # With an exporter its own thread may be the one that has the core.
+        share = (self.server["core_wait_ns"] or 0) / self.server["measured_ns"]
+        if self.arm is Arm.NONE and share > DISTURBED_SHARE:
+            found.append(
+                f"other programs had the server's core for {share:.1%} of a block while its loop was ready to run"
+            )
+        return found
 
     def _problems_of_stats(self) -> list[str]:
         stats = self.server["stats"]

@@ -58,7 +58,7 @@ def run(plan: Plan, progress: Callable[[str], None]) -> list[Block]:
             try:
                 blocks.append(_run_block(plan, arm, turn, sink, show))
             except ChildError as error:
-                raise DemoError(f"the server with {arm.label} did not start, or was lost: {error}") from error
+                raise DemoError(f"the server with {arm.label} was lost: {error}") from error
             except SinkError as error:
                 raise DemoError(f"the OTLP receiver was lost: {error}") from error
             except (OSError, TimeoutError) as error:
@@ -72,7 +72,10 @@ def _run_block(plan: Plan, arm: Arm, turn: int, sink: Sink, progress: Callable[[
     options = ["--arm", arm.value, "--endpoint", sink.http_endpoint, "--port", str(plan.port), "--loop", plan.loop]
     if plan.cores.server is not None:
         options += ["--core", str(plan.cores.server)]
-    server = Child("loadtests.demo.server", options, timeout_s=_START_TIMEOUT_S)
+    try:
+        server = Child("loadtests.demo.server", options, timeout_s=_START_TIMEOUT_S)
+    except ChildError as error:
+        raise DemoError(f"the server with {arm.label} did not start: {error}") from error
     try:
         port = server.ready["port"]
         # The same seed for the same turn: every arm gets the same arrivals.

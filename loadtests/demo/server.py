@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from gilscope import NativeSpanProcessor
 from loadtests.apps.chat import create_app
 from loadtests.demo.arms import Arm
-from loadtests.demo.instruments import LagMeter, MeasuredProcessor, OtherThreads
+from loadtests.demo.instruments import LagMeter, MeasuredProcessor, OtherThreads, core_wait_ns
 from loadtests.sockets import bound_socket
 
 if TYPE_CHECKING:
@@ -58,12 +59,18 @@ class Measurement:
         warm_up_spans = self._measured.spans
         self._measured.spans = self._measured.samples = self._measured.on_end_ns = 0
         self._threads = OtherThreads.now()
+        self._core_wait_ns = core_wait_ns()
+        self._began_ns = time.monotonic_ns()
         self._lag = LagMeter(asyncio.get_running_loop())
         return {"flushed": flushed, "spans": warm_up_spans}
 
     def end(self) -> dict[str, Any]:
         """Measuring is over and the last span has been sent; return the measurements."""
         self._lag.stop()
+        measured_ns = time.monotonic_ns() - self._began_ns
+        waited_ns = core_wait_ns()
+        if waited_ns is not None and self._core_wait_ns is not None:
+            waited_ns -= self._core_wait_ns
         before_shutdown = OtherThreads.now()
         self.provider.shutdown()
         # Only now: the spans that were still queued have been exported by the same thread, which has ended.
@@ -76,6 +83,8 @@ class Measurement:
             "threads_cpu_ns": after_shutdown.cpu_ns - self._threads.cpu_ns,
             "python_threads": sorted({*self._threads.python, *before_shutdown.python}),
             "native_threads": sorted({*self._threads.native, *before_shutdown.native}),
+            "measured_ns": measured_ns,
+            "core_wait_ns": waited_ns,
             "lags_ns": self._lag.lags_ns.tolist(),
             "stats": None if stats is None else {**dataclasses.asdict(stats), "unaccounted": stats.unaccounted},
         }
@@ -130,8 +139,13 @@ def main() -> None:
     # Both processors are shown as they come, whatever the caller's environment says.
     for name in [name for name in os.environ if name.startswith(("OTEL_", "GILSCOPE_"))]:
         del os.environ[name]
-    listening = bound_socket("127.0.0.1", options.port)
-    measurement = Measurement(options.arm.processor(options.endpoint))
+    try:
+        listening = bound_socket("127.0.0.1", options.port)
+        measurement = Measurement(options.arm.processor(options.endpoint))
+    except OSError as error:
+        sys.exit(f"{error.strerror} (--port 0 takes any that is free)")
+    except ImportError as error:
+        sys.exit(f"{error} (`make build` installs all that the demo needs)")
     config = uvicorn.Config(
         create_app(measurement.provider),
         loop=options.loop,
@@ -139,6 +153,7 @@ def main() -> None:
         lifespan="off",
         access_log=False,
         log_level="warning",
+        timeout_keep_alive=60,  # longer than a connection of a slow load is idle
     )
     Server(config, measurement).run(sockets=[listening])
 

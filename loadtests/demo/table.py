@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loadtests.apps.chat import SPANS_PER_REQUEST
 from loadtests.demo.arms import Arm
 from loadtests.demo.instruments import LAG_INTERVAL_NS, SAMPLE_EVERY
-from loadtests.demo.plan import BLOCKS_PER_ARM, WARM_UP_S
+from loadtests.demo.plan import BLOCKS_PER_ARM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,14 +87,14 @@ def _ratio(stock: float, native: float) -> str:
 def how(plan: Plan, results: Mapping[Arm, ArmResult]) -> str:
     """Return how it was measured."""
     native = results[Arm.NATIVE]
-    per_second = plan.requests_per_second
+    per_second, warm_up = plan.requests_per_second, plan.warm_up_requests
     samples = native.lag_samples
     late = _ms(native.client_late.p99_ns)
     return f"""\
 How this was measured
   load      {native.requests} requests for each column, {per_second:g} a second on a schedule that waits for no answer;
             {SPANS_PER_REQUEST} spans each, ten attributes a span, OTLP/HTTP, both processors at default settings;
-            {BLOCKS_PER_ARM} blocks a column, interleaved; for each a fresh server, whose first {WARM_UP_S:g} s are left out
+            {BLOCKS_PER_ARM} blocks a column, interleaved; each has a fresh server and {warm_up} requests of warm-up
   machine   {machine()}, {plan.loop};
             {plan.cores.sentence()}
   spans     made: counted in the server; arrived: counted by the receiver, by span id, after shutdown

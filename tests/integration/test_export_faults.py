@@ -116,7 +116,9 @@ HANGING: list[Fault] = [
 
 def with_protocol(protocol: str, faults: list[Fault]) -> list[object]:
     """Return a parameter for each fault, named by it."""
-    return [pytest.param(protocol, one, id=f"{protocol}-{number}-{fault.kind_of(one)}") for number, one in enumerate(faults)]
+    return [
+        pytest.param(protocol, one, id=f"{protocol}-{number}-{fault.kind_of(one)}") for number, one in enumerate(faults)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,9 @@ def test_too_large_is_split_until_it_fits(sink: Sink, protocol: str, compression
     service.provider.shutdown()
 
 
-@pytest.mark.parametrize(("protocol", "one"), [*with_protocol("http/protobuf", HANGING), *with_protocol("grpc", [fault.Hang()])])
+@pytest.mark.parametrize(
+    ("protocol", "one"), [*with_protocol("http/protobuf", HANGING), *with_protocol("grpc", [fault.Hang()])]
+)
 def test_hanging_collector_ends_with_the_export_timeout(sink: Sink, protocol: str, one: Fault) -> None:
     """A collector that does not answer costs the export timeout, and flush comes back by its own."""
     service = Service(sink, protocol, timeout=0.4)

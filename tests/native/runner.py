@@ -11,6 +11,7 @@ A test says what it needs in comments of its own lines, the first of them in its
 
 A mutant is compiled with its flags, in the variant it names (default: tsan where the test has it, else its first),
 and must compile, and fail when it runs. Binaries are kept under `build/native/` by a hash of all that went into them.
+They run in an empty directory that is removed after them: sockets and files go there, by relative paths.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -224,16 +226,20 @@ def _run_once(command: list[str], timeout_s: float) -> Run:
     suppressions = Path(__file__).with_name("tsan.supp")
     if suppressions.exists():
         environment["TSAN_OPTIONS"] += f":suppressions={suppressions}"
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="gilscope-") as scratch,
+        subprocess.Popen(
+            command,
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             output, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:

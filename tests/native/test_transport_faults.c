@@ -37,9 +37,9 @@ static gs_transport *open_plain(const gs_peer *peer) {
 
 static gs_answer_kind send_for(gs_transport *transport, const void *body, size_t body_bytes, int64_t span_ns) {
     memset(&answer, 0x55, sizeof answer);
-    int64_t deadline_ns = gs_now_ns() + span_ns;
-    gs_transport_send(transport, body, body_bytes, deadline_ns, &answer);
-    CHECK(gs_now_ns() < deadline_ns + LATE_NS);
+    int64_t before_ns = gs_now_ns();
+    gs_transport_send(transport, body, body_bytes, before_ns + span_ns, &answer);
+    CHECK(gs_now_ns() - before_ns < LATE_NS + (span_ns > 0 ? span_ns : 0));
     return answer.kind;
 }
 
@@ -119,7 +119,7 @@ static void serve_silence(gs_peer *self, int fd) {
 
 static void serve_deaf(gs_peer *self, int fd) {
     (void)fd;
-    peer_wait_readable(self, self->stop_pipe[0], -1);
+    peer_wait_readable(self, self->stop_pipe[0], -1); /* until it is stopped */
 }
 
 static void serve_dripping_head(gs_peer *self, int fd) {
@@ -127,7 +127,7 @@ static void serve_dripping_head(gs_peer *self, int fd) {
         for (const char *at = "HTTP/1.1 200 OK\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"; *at != '\0';
              at++) {
             peer_write(self, fd, at, 1);
-            if (peer_wait_readable(self, fd, 10)) { /* the client has closed */
+            if (!peer_is_idle(self, fd, 10)) { /* the client has closed */
                 return;
             }
         }
@@ -140,7 +140,7 @@ static void serve_dripping_body(gs_peer *self, int fd) {
         peer_say(self, fd, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
         do {
             peer_write(self, fd, "x", 1);
-        } while (!peer_wait_readable(self, fd, 10));
+        } while (peer_is_idle(self, fd, 10));
     }
 }
 
@@ -157,7 +157,7 @@ static void peer_that_hangs_times_out(void) {
         {serve_silence, true, false, 1, "no connection before the deadline"}, /* the TLS handshake hangs */
         {serve_silence, true, true, 1, "no connection before the deadline"},
         {serve_deaf, false, false, sizeof large, "no answer before the deadline"},
-        {serve_deaf, false, true, sizeof large, "no answer before the deadline"},
+        {serve_deaf, false, true, sizeof large / 16, "no answer before the deadline"},
         {serve_dripping_head, false, false, 1, "no answer before the deadline"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -279,7 +279,7 @@ static void broken_answer_is_unreachable_or_decided(void) {
 static void serve_endless_head(gs_peer *self, int fd) {
     if (peer_read_request(self, fd)) {
         peer_say(self, fd, "HTTP/1.1 200 OK\r\n");
-        for (int i = 0; i < 40000 && !peer_wait_readable(self, fd, 0); i++) {
+        for (int i = 0; i < 40000 && peer_is_idle(self, fd, 0); i++) {
             peer_say(self, fd, "X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
         }
         peer_wait_gone(self, fd);
@@ -290,7 +290,7 @@ static void serve_endless_body(gs_peer *self, int fd) {
     static const char zeros[65536];
     if (peer_read_request(self, fd)) {
         peer_say(self, fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-        while (!peer_wait_readable(self, fd, 0)) {
+        while (peer_is_idle(self, fd, 0)) {
             peer_write(self, fd, zeros, sizeof zeros);
         }
     }

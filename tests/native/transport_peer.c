@@ -27,6 +27,11 @@ bool peer_wait_readable(gs_peer *self, int fd, int timeout_ms) {
     return ready > 0 && fds[1].revents == 0;
 }
 
+bool peer_is_idle(gs_peer *self, int fd, int for_ms) {
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = self->stop_pipe[0], .events = POLLIN}};
+    return poll(fds, 2, for_ms) == 0;
+}
+
 bool peer_read(gs_peer *self, int fd, void *to, size_t bytes) {
     for (size_t done = 0; done < bytes;) {
         if (!peer_wait_readable(self, fd, GIVE_UP_MS)) {

@@ -44,6 +44,7 @@ void peer_keep(gs_peer *self, const char *head, size_t head_bytes, const void *b
 void peer_write(gs_peer *self, int fd, const void *bytes, size_t length);
 void peer_say(gs_peer *self, int fd, const char *text);
 bool peer_wait_readable(gs_peer *self, int fd, int timeout_ms); /* false: stopped, or the time is over */
+bool peer_is_idle(gs_peer *self, int fd, int for_ms);           /* for so long neither readable nor stopped */
 void peer_wait_gone(gs_peer *self, int fd);                     /* reads and forgets until the client closes */
 void peer_reset(int fd);                                     /* the close that follows sends a reset */
 

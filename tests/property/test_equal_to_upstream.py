@@ -55,7 +55,7 @@ def test_request_of_two_resources_and_many_scopes_equals_upstream(
 
 
 @given(st.lists(RAW_ATTRIBUTES, min_size=1, max_size=3), st.booleans(), st.sampled_from(SpanKind))
-@example([{"a": 1}, {"a": True}, {"a": 1.0}], fails=True, kind=SpanKind.CLIENT)
+@example(attributes=[{"a": 1}, {"a": True}, {"a": 1.0}], fails=True, kind=SpanKind.CLIENT)
 def test_span_recorded_by_the_sdk_equals_upstream(attributes: list[Any], fails: bool, kind: SpanKind) -> None:
     """The way of a real span: tracer, events, exception, status, end."""
     ended: list[ReadableSpan] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points, version
 
 import pytest
@@ -25,6 +27,15 @@ def test_entry_point_for_auto_instrumentation_can_be_loaded() -> None:
     """`opentelemetry-instrument` finds one function of ours before it instruments."""
     (entry,) = [entry for entry in entry_points(group="opentelemetry_pre_instrument") if entry.name == "gilscope"]
     assert callable(entry.load())
+
+
+@pytest.mark.smoke
+def test_spans_arrive_from_a_process_that_only_installed_it() -> None:
+    """The script that tries the wheel passes on what is installed here, and prints nothing but its result."""
+    script = source.ROOT / ".ci" / "wheel_smoke.py"
+    result = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"gilscope {version('gilscope')}: 10 of 10 spans arrived\n"
 
 
 def test_every_requirement_is_pinned() -> None:

@@ -28,6 +28,7 @@ class Pipeline:
         Pipeline.made.append(self)
 
     def emit(self, span: Any) -> None:  # noqa: ANN401
+        """Queue it."""
         if not span.context.trace_flags.sampled:
             return
         if self.stopped:
@@ -37,11 +38,13 @@ class Pipeline:
         self.drain_messages()
 
     def force_flush(self, timeout_millis: float) -> bool:
+        """Deliver all, if the collector is reachable."""
         self.flush_timeouts.append(timeout_millis)
         self.drain_messages()
         return not self.stopped and self._deliver()
 
     def shutdown(self, timeout_millis: float) -> bool:
+        """Take no more, and deliver all."""
         if self.stopped:
             return False
         self.shutdown_timeouts.append(timeout_millis)
@@ -55,6 +58,7 @@ class Pipeline:
         return self.reachable
 
     def stats(self) -> dict[str, Any]:
+        """Return counts that add up."""
         counts = dict.fromkeys(
             (
                 "queued_bytes",
@@ -77,6 +81,7 @@ class Pipeline:
         }
 
     def drain_messages(self) -> None:
+        """Pass on what a test has put into `messages`."""
         while self.messages:
             self.on_message(*self.messages.pop(0))
 

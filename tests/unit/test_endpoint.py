@@ -71,7 +71,7 @@ def test_grpc_unix_endpoint_gives_a_socket(endpoint: str, path: str) -> None:
 @pytest.mark.parametrize("endpoint", ["xds:///x", "unix-abstract:x", "unix:", "h:port", "", "a b:1", "http://"])
 def test_unusable_grpc_endpoint_raises(endpoint: str) -> None:
     """With the setting's name in the message."""
-    with pytest.raises(SettingsError, match="^e must"):
+    with pytest.raises(SettingsError, match=r"^e must"):
         grpc_endpoint(endpoint, "e", insecure=True)
 
 
@@ -90,5 +90,5 @@ def test_unusable_grpc_endpoint_raises(endpoint: str) -> None:
 def test_grpc_tls_is_decided_as_upstream_does(
     endpoint: str, asked: bool | None, variable: bool | None, insecure: bool
 ) -> None:
-    """https wins over all; then the argument, the variable, the scheme."""
+    """Https wins over all; then the argument, the variable, the scheme."""
     assert grpc_insecure(endpoint, asked=asked, variable=variable) is insecure

@@ -6,14 +6,13 @@ import _thread
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from gilscope.spans import lifetime
 
 if TYPE_CHECKING:
     import pytest
-
-    from opentelemetry.sdk.trace import TracerProvider
 
     from tests.unit.fake_pipeline import Pipeline
 
@@ -23,6 +22,7 @@ class Owner:
 
 
 def queued_pipeline(pipelines: list[Pipeline]) -> Any:  # noqa: ANN401
+    """Return a pipeline with something in it."""
     from gilscope._spans import Pipeline
 
     pipeline: Any = Pipeline(on_message=print)  # type: ignore[call-arg]
@@ -85,7 +85,7 @@ def test_full_pipeline_without_a_thread_waits_for_the_exit(
 def test_exit_budget_is_for_all_together(monkeypatch: pytest.MonkeyPatch, pipelines: list[Pipeline]) -> None:
     """Three processors and a dead collector must not take three times five seconds."""
     clock = [0.0]
-    monkeypatch.setattr(lifetime.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     owners = [Owner() for _ in range(3)]
     made = [queued_pipeline(pipelines) for _ in owners]
     for owner, pipeline in zip(owners, made, strict=True):

@@ -11,9 +11,9 @@ from gilscope import NativeSpanProcessor
 from gilscope.spans.messages import MessageLog
 
 if TYPE_CHECKING:
-    from gilscope.spans.settings import Protocol
     from opentelemetry.sdk.trace import TracerProvider
 
+    from gilscope.spans.settings import Protocol
     from tests.unit.fake_pipeline import Pipeline
 
 
@@ -40,10 +40,25 @@ def test_full_queue_is_logged_under_the_sdks_name(caplog: pytest.LogCaptureFixtu
     assert record.getMessage() == "Queue full, dropping Span. (suppressed 41)"
 
 
+def test_percent_sign_is_no_format(caplog: pytest.LogCaptureFixture) -> None:
+    """The collector's words are in the text."""
+    MessageLog("grpc")(logging.ERROR, "100 %s", 0)
+    assert caplog.records[0].getMessage() == "100 %s"
+
+
+def test_two_messages_pass_upstreams_duplicate_filter(caplog: pytest.LogCaptureFixture) -> None:
+    """It sits on the gRPC exporter's logger, and lets the second of two equal ones through after 20 seconds."""
+    log = MessageLog("grpc")
+    for number in range(3):
+        log(logging.ERROR, f"Failed {number}", 0)
+    assert [record.getMessage() for record in caplog.records] == ["Failed 0", "Failed 1", "Failed 2"]
+
+
 class Broken(logging.Handler):
     """A handler with a bug, of which logging itself does not take care."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Fail."""
         raise RuntimeError("broken handler")
 
 

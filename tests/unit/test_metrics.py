@@ -28,6 +28,7 @@ class Meters:
         self.provider = MeterProvider([self.reader])
 
     def collect(self) -> Points:
+        """Return the points of gilscope's meter by the name of their metric."""
         found: Points = {}
         data = self.reader.get_metrics_data()
         for resource in data.resource_metrics if data is not None else []:
@@ -63,7 +64,7 @@ def test_counts_are_metrics_with_upstreams_names(
     pipelines[0].shutdown(0)
     tracer.start_span("s").end()
     points = meters.collect()
-    (attributes, queued_spans), = queued
+    ((attributes, queued_spans),) = queued
     assert queued_spans == 1
     assert attributes["otel.component.type"] == "batching_span_processor"
     assert str(attributes["otel.component.name"]).startswith("batching_span_processor/")
@@ -103,6 +104,7 @@ class BrokenProvider(MeterProvider):
     """One that cannot make a meter."""
 
     def get_meter(self, *args: object, **kwargs: object) -> None:  # type: ignore[override]
+        """Fail."""
         raise RuntimeError("no meters")
 
 

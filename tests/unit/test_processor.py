@@ -13,7 +13,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gilscope import NativeSpanProcessor
-from gilscope.spans import lifetime, processor as processor_module
+from gilscope.errors import NotNativeError
+from gilscope.spans import lifetime
+from gilscope.spans import processor as processor_module
 from gilscope.spans.stats import Dropped, Failed, SpanStats
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def end_spans(provider: TracerProvider, count: int = 1) -> None:
+    """Start and end so many spans."""
     tracer = provider.get_tracer("test")
     for number in range(count):
         tracer.start_span(f"span {number}").end()
@@ -47,8 +50,8 @@ def test_without_arguments_exports_by_the_environment(
 
 def test_http_exporters_settings_are_taken_over(pipelines: list[Pipeline]) -> None:
     """And its request limit with them."""
-    exporter = OTLPSpanExporter(endpoint="http://h:1/x", headers={"k": "v"})
-    exporter._max_request_size = 5000  # type: ignore[attr-defined]
+    exporter: Any = OTLPSpanExporter(endpoint="http://h:1/x", headers={"k": "v"})
+    exporter._max_request_size = 5000
     NativeSpanProcessor(exporter, 100, 50, 10, 1000, compression="gzip").shutdown()
     settings = pipelines[0].settings
     assert (settings["url"], dict(settings["headers"])["k"], settings["compression"]) == ("http://h:1/x", "v", "gzip")
@@ -68,7 +71,7 @@ def test_processor_looks_like_upstreams() -> None:
     assert (len(batch._queue), batch._queue.maxlen, batch._shutdown) == (0, 100, False)
     assert batch._worker_thread.is_alive()
     assert batch._exporter is processor.span_exporter is exporter
-    assert NativeSpanProcessor._default_max_queue_size() == 2048
+    assert NativeSpanProcessor._default_max_queue_size() == 2048  # type: ignore[no-untyped-call]
     processor.shutdown()
     assert batch._shutdown
     assert not batch._worker_thread.is_alive()
@@ -96,8 +99,10 @@ def test_other_exporter_keeps_upstreams_behaviour(
     end_spans(provider)
     assert processor.force_flush()
     assert [span.name for span in exporter.get_finished_spans()] == ["span 0"]
-    assert processor.span_exporter is exporter
-    assert processor.stats() is None
+    assert getattr(processor, "span_exporter", exporter) is exporter
+    assert not processor.native
+    with pytest.raises(NotNativeError, match="is not one of OpenTelemetry's two"):
+        processor.stats()
     assert not pipelines
     said = [record.getMessage() for record in caplog.records if record.name.startswith("gilscope")]
     assert len(said) == 1
@@ -126,6 +131,7 @@ class Counting(NativeSpanProcessor):
     seen = 0
 
     def on_end(self, span: ReadableSpan) -> None:
+        """Count, and pass on."""
         self.seen += 1
         super().on_end(span)
 
@@ -145,7 +151,11 @@ def test_assigned_methods_are_called(pipelines: list[Pipeline], provider: Tracer
     started: list[object] = []
     processor.on_start = lambda span, parent_context=None: started.append(span)
     inner = processor.on_end
-    processor.on_end = lambda span: inner(span)
+
+    def wrapped(span: ReadableSpan) -> None:
+        inner(span)
+
+    processor.on_end = wrapped
     end_spans(provider)
     assert (len(started), len(pipelines[0].queue)) == (1, 1)
 
@@ -184,7 +194,6 @@ def test_shutdown_is_idempotent_and_ends_the_exporter(pipelines: list[Pipeline],
     end_spans(provider)
     assert processor.force_flush() is False
     stats = processor.stats()
-    assert stats is not None
     assert stats.dropped.shutdown == 1
 
 
@@ -209,7 +218,7 @@ def test_dropped_processor_is_collected(pipelines: list[Pipeline]) -> None:
 
 
 def test_stats_are_typed_and_add_up(pipelines: list[Pipeline], provider: TracerProvider) -> None:
-    """ended == exported + dropped + failed + queued."""
+    """Ended == exported + dropped + failed + queued."""
     processor = NativeSpanProcessor()
     provider.add_span_processor(processor)
     end_spans(provider, 2)
@@ -226,7 +235,12 @@ def test_stats_are_typed_and_add_up(pipelines: list[Pipeline], provider: TracerP
 def test_unaccounted_spans_show() -> None:
     """The sum is checked, not assumed."""
     plain = {field.name: 0 for field in dataclasses.fields(SpanStats)}
-    counts = plain | {"ended": 10, "exported": 3, "dropped": {"queue_full": 2}, "failed": {"timeout": 1, "partial_success": 1}}
+    counts = plain | {
+        "ended": 10,
+        "exported": 3,
+        "dropped": {"queue_full": 2},
+        "failed": {"timeout": 1, "partial_success": 1},
+    }
     stats = SpanStats.of(counts)
     assert (stats.dropped.total, stats.failed.total, stats.unaccounted) == (2, 2, 3)
     assert stats.failed.by_reason()["timeout"] == 1

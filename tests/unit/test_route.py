@@ -32,7 +32,7 @@ def test_ca_file_is_the_one_that_requests_uses(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_grpc_ca_file_is_the_one_that_grpc_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gRPC brings its own roots."""
+    """GRPC brings its own roots."""
     found = route.grpc_ca_file()
     assert found is not None
     assert found.endswith("grpc/_cython/_credentials/roots.pem")
@@ -64,7 +64,7 @@ def test_http_proxy_is_the_one_that_requests_uses(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     chosen = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-    expected = requests.utils.prepend_scheme_if_needed(chosen, "http") if chosen else None
+    expected = requests.utils.prepend_scheme_if_needed(chosen, "http") if chosen else None  # type: ignore[no-untyped-call]
     assert route.http_proxy(url) == expected
 
 
@@ -92,7 +92,7 @@ def test_user_of_url_becomes_basic_authorization() -> None:
 
 
 def test_netrc_entry_becomes_basic_authorization(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """requests reads it, so it has to work here too; a broken file is no error."""
+    """Requests reads it, so it has to work here too; a broken file is no error."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine collector login me password secret\n")
     netrc.chmod(0o600)

@@ -20,6 +20,7 @@ GRPC_PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def resolve(**arguments: Any) -> ExportSettings:  # noqa: ANN401
+    """Return the settings for these arguments and the environment."""
     return export_settings(ExportArguments(**arguments))
 
 
@@ -42,7 +43,12 @@ def test_nothing_set_gives_the_specifications_defaults() -> None:
     ],
 )
 def test_setting_given_in_all_places_takes_the_strongest(
-    monkeypatch: pytest.MonkeyPatch, suffix: str, general: str, traces: str, argument: Any, read: Any  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    general: str,
+    traces: str,
+    argument: object,
+    read: Any,  # noqa: ANN401
 ) -> None:
     """Constructor before OTEL_EXPORTER_OTLP_TRACES_* before OTEL_EXPORTER_OTLP_*."""
     monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{suffix}", general)
@@ -76,11 +82,17 @@ def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("TIMEOUT", "nan", lambda s: s.timeout_seconds, 10.0, "must be a number, got 'nan'"),
         ("COMPRESSION", "zstd", lambda s: s.compression, "none", "must be none, gzip or deflate"),
         ("PROTOCOL", "http/json", lambda s: s.protocol, "http/protobuf", "must be http/protobuf or grpc"),
-        ("TRACES_ENDPOINT", "h:4318", lambda s: s.url, "http://localhost:4318/v1/traces", "must be an http:// or https://"),
+        (
+            "TRACES_ENDPOINT",
+            "h:4318",
+            lambda s: s.url,
+            "http://localhost:4318/v1/traces",
+            "must be an http:// or https://",
+        ),
         ("ENDPOINT", "ftp://h", lambda s: s.url, "http://localhost:4318/v1/traces", "must be an http:// or https://"),
     ],
 )
-def test_bad_variable_is_logged_and_the_default_used(  # noqa: PLR0913
+def test_bad_variable_is_logged_and_the_default_used(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     variable: str,

@@ -60,17 +60,21 @@ def _is_plain(processor: object) -> bool:
     return type(processor) is BatchSpanProcessor
 
 
+_patch = {"active": False}
+
+
 def patch_processor(undo_later: Callable[[Callable[[], None]], None]) -> None:
-    """Make later BatchSpanProcessors themselves NativeSpanProcessors; subclasses stay as they are."""
-    if "__new__" in vars(BatchSpanProcessor):
-        return
+    """Make later BatchSpanProcessors themselves NativeSpanProcessors; subclasses stay as they are.
 
-    def new(cls: type, *_args: object, **_kwargs: object) -> object:
-        return object.__new__(NativeSpanProcessor if cls is BatchSpanProcessor else cls)
+    A `__new__` that a class has had cannot be taken away without a trace (object's then refuses arguments), so that it
+    stays, and is told to do nothing.
+    """
+    if "__new__" not in vars(BatchSpanProcessor):
 
-    BatchSpanProcessor.__new__ = new  # type: ignore[assignment,method-assign]
+        def new(cls: type, *_args: object, **_kwargs: object) -> object:
+            return object.__new__(NativeSpanProcessor if _patch["active"] and cls is BatchSpanProcessor else cls)
 
-    def undo() -> None:
-        del BatchSpanProcessor.__new__
-
-    undo_later(undo)
+        BatchSpanProcessor.__new__ = new  # type: ignore[assignment,method-assign]
+    if not _patch["active"]:
+        _patch["active"] = True
+        undo_later(lambda: _patch.update(active=False))

@@ -57,28 +57,31 @@ def parse_variable(text: str, variable: str) -> dict[str, str]:
     return headers
 
 
-def checked(name: object, value: object) -> tuple[str, str]:
-    """Return the header as it can be sent.
+def checked(name: object, value: object, *, grpc: bool) -> tuple[str, str]:
+    """Return the header as it is sent; gRPC's binary metadata (`-bin`) in base64.
 
     Raises:
         SettingsError: a name that is not a token, or a value that would end the header. The value is not shown.
     """
     key = name.decode("latin-1") if isinstance(name, bytes) else str(name)
-    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
     if not _NAME.fullmatch(key):
         raise SettingsError(f"a header's name must be a token (RFC 9110), got {key!r}")
+    if grpc and key.lower().endswith("-bin"):
+        content = value if isinstance(value, bytes) else str(value).encode()
+        return key.lower(), base64.b64encode(content).decode("ascii").rstrip("=")
+    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
     if _FORBIDDEN.search(text):
         raise SettingsError(f"a header's value must not contain CR, LF or NUL (header {key!r}; its value is not shown)")
     return key.lower(), text.strip()
 
 
-def without_bad_ones(headers: Mapping[str, str], variable: str) -> dict[str, str]:
+def without_bad_ones(headers: Mapping[str, str], variable: str, *, grpc: bool) -> dict[str, str]:
     """Return the headers that can be sent; the others are logged by name."""
     good: dict[str, str] = {}
     for name, value in headers.items():
         try:
-            key, text = checked(name, value)
-        except SettingsError as error:  # noqa: PERF203 - one bad header does not cost the others
+            key, text = checked(name, value, grpc=grpc)
+        except SettingsError as error:
             logger.warning("%s; it is left out (%s)", error, variable)
         else:
             good[key] = text
@@ -95,7 +98,7 @@ def user_agent(upstream: str | None = None) -> str:
 
 
 def for_request(headers: Iterable[tuple[str, str]], *, grpc: bool) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a request: the transport's own left out, a user agent added, gRPC's binary ones encoded."""
+    """Return the headers of a request: the transport's own left out, a user agent added."""
     chosen: list[tuple[str, str]] = []
     agent: str | None = None
     for name, value in headers:
@@ -103,9 +106,6 @@ def for_request(headers: Iterable[tuple[str, str]], *, grpc: bool) -> tuple[tupl
             continue
         if name == "user-agent":
             agent = user_agent(value) if value.startswith(_UPSTREAM_AGENT) else value
-        elif grpc and name.endswith("-bin"):
-            encoded = base64.b64encode(value.encode("utf-8", "surrogateescape"))
-            chosen.append((name, encoded.decode("ascii").rstrip("=")))
         else:
             chosen.append((name, value))
     return (("user-agent", agent or user_agent()), *chosen)

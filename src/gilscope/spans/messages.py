@@ -37,7 +37,5 @@ class MessageLog:
         logger = self._queue if text.startswith(_QUEUE_TEXTS) else self._exporter
         # Whatever a filter or a handler raises: the code that ended a span has no part in it.
         with contextlib.suppress(Exception):
-            if suppressed:
-                logger.log(level, "%s (suppressed %d)", text, suppressed)
-            else:
-                logger.log(level, "%s", text)
+            # Whole, not as arguments: upstream's DuplicateFilter on these loggers compares what is to be formatted.
+            logger.log(level, f"{text} (suppressed {suppressed})" if suppressed else text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import export as sdk_export
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from gilscope.errors import NotNativeError
 from gilscope.spans import metrics
 from gilscope.spans.batch import NativeBatch
 from gilscope.spans.environment import boolean, choose
@@ -68,6 +69,7 @@ class NativeSpanProcessor(BatchSpanProcessor):
 
     # On the class, for instances that were turned into this one by `install`.
     _native: NativeBatch | None = None
+    _reason = ""
 
     def __init__(  # noqa: PLR0913 - upstream's arguments, and its exporter's
         self,
@@ -142,6 +144,7 @@ class NativeSpanProcessor(BatchSpanProcessor):
         **upstream: Any,  # noqa: ANN401 - the arguments of whichever version there is
     ) -> None:
         """Be upstream's class, and say why, once for each kind of exporter."""
+        self._reason = refusal.reason
         say_once(logging.WARNING, upstream["span_exporter"], refusal, arguments.given())
         if meter_provider is not None and "meter_provider" in inspect.signature(BatchSpanProcessor.__init__).parameters:
             upstream["meter_provider"] = meter_provider
@@ -153,6 +156,8 @@ class NativeSpanProcessor(BatchSpanProcessor):
             self._batch_processor = native  # type: ignore[assignment]
         else:
             self._look_old(native, batch)
+        if not hasattr(BatchSpanProcessor, "span_exporter"):  # a property since 1.34.1
+            vars(self)["span_exporter"] = native._exporter
         # Past this class's Python method, unless a subclass has one of its own.
         if type(self).on_end is NativeSpanProcessor.on_end:
             self.on_end = native.emit  # type: ignore[method-assign]
@@ -160,7 +165,6 @@ class NativeSpanProcessor(BatchSpanProcessor):
     def _look_old(self, native: NativeBatch, batch: BatchSettings) -> None:
         """Have the attributes of BatchSpanProcessor before 1.34."""
         old: dict[str, object] = {
-            "span_exporter": native._exporter,
             "queue": native._queue,
             "worker_thread": native._worker_thread,
             "max_queue_size": batch.max_queue_size,
@@ -212,6 +216,17 @@ class NativeSpanProcessor(BatchSpanProcessor):
             self.done = True
         return native.shutdown(timeout_millis)
 
-    def stats(self) -> SpanStats | None:
-        """Return what became of every span; None if the exporter has kept upstream's path, which does not count."""
-        return None if self._native is None else self._native.stats()
+    @property
+    def native(self) -> bool:
+        """Whether spans are exported natively; otherwise this is upstream's class, for the exporter's sake."""
+        return self._native is not None
+
+    def stats(self) -> SpanStats:
+        """Return what became of every span.
+
+        Raises:
+            NotNativeError: the exporter has kept upstream's path, which does not count.
+        """
+        if self._native is None:
+            raise NotNativeError(f"stats() needs a native processor; this one is upstream's, because {self._reason}")
+        return self._native.stats()

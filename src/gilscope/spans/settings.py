@@ -148,7 +148,7 @@ def overridden(taken: ExportSettings, arguments: ExportArguments) -> ExportSetti
             raise SettingsError("insecure must come with an endpoint when a span_exporter is given")
         changes |= {"url": asked.url, "unix_socket": asked.unix_socket, "proxy": asked.proxy}
     if "headers" in given:
-        own = dict(_given_headers(arguments.headers))
+        own = dict(_given_headers(arguments.headers, grpc=taken.protocol == "grpc"))
         changes["headers"] = tuple({**dict(taken.headers), **own}.items())
     for argument, setting in (
         ("timeout", "timeout_seconds"),
@@ -326,23 +326,25 @@ def _grpc_place(arguments: ExportArguments) -> endpoints.Endpoint:
 
 def _headers(arguments: ExportArguments, protocol: Protocol, place: endpoints.Endpoint) -> Headers:
     chosen: dict[str, str] = {}
+    grpc = protocol == "grpc"
     found = first_set(variables("HEADERS"))
     # As upstream: over HTTP arguments are added to the variable's headers, over gRPC they replace them.
-    if found is not None and not (protocol == "grpc" and arguments.headers):
+    if found is not None and not (grpc and arguments.headers):
         variable, text = found
-        chosen |= header_rules.without_bad_ones(header_rules.parse_variable(text, variable), variable)
-    chosen |= dict(_given_headers(arguments.headers))
-    if protocol != "grpc" and "authorization" not in chosen:
+        chosen |= header_rules.without_bad_ones(header_rules.parse_variable(text, variable), variable, grpc=grpc)
+    chosen |= dict(_given_headers(arguments.headers, grpc=grpc))
+    if not grpc and "authorization" not in chosen:
         credentials = route.authorization(place.user, urlsplit(place.url).hostname)
         if credentials is not None:
             chosen["authorization"] = credentials
-    return header_rules.for_request(chosen.items(), grpc=protocol == "grpc")
+    return header_rules.for_request(chosen.items(), grpc=grpc)
 
 
-def _given_headers(headers: Mapping[str, str] | Sequence[tuple[str, str]] | str | None) -> Headers:
+def _given_headers(headers: Mapping[str, str] | Sequence[tuple[str, str]] | str | None, *, grpc: bool) -> Headers:
     if not headers:
         return ()
     if isinstance(headers, str):
-        return tuple(header_rules.checked(*pair) for pair in header_rules.parse_variable(headers, "headers").items())
-    pairs = headers.items() if hasattr(headers, "items") else headers
-    return tuple(header_rules.checked(name, value) for name, value in pairs)
+        pairs = header_rules.parse_variable(headers, "headers").items()
+        return tuple(header_rules.checked(*pair, grpc=grpc) for pair in pairs)
+    given = headers.items() if hasattr(headers, "items") else headers
+    return tuple(header_rules.checked(name, value, grpc=grpc) for name, value in given)

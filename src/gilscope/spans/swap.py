@@ -116,7 +116,7 @@ def uninstall() -> None:
         while _undo:
             try:
                 _undo.pop()()
-            except Exception:  # noqa: PERF203 - one that cannot be undone does not keep the others
+            except Exception:
                 logger.exception("gilscope.uninstall() failed; what is not put back stays native")
 
 

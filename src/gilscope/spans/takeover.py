@@ -203,7 +203,7 @@ def _without_session_defaults(headers: dict[str, Any]) -> dict[str, str]:
     defaults = {name.lower(): value for name, value in requests.Session().headers.items()}
     chosen: dict[str, str] = {}
     for name, value in headers.items():
-        key, text = header_rules.checked(name, value)
+        key, text = header_rules.checked(name, value, grpc=False)
         if defaults.get(key) != text:
             chosen[key] = text
     return chosen
@@ -225,7 +225,7 @@ def _grpc_settings(exporter: Any) -> ExportSettings:  # noqa: ANN401 - reads pri
     insecure = bool(exporter._insecure)
     ca_file, chain, key = (None, None, None) if insecure else _grpc_certificates(exporter._credentials)
     place = endpoints.grpc_endpoint(exporter._endpoint, "endpoint", insecure=insecure)
-    headers = [header_rules.checked(name, value) for name, value in exporter._headers or ()]
+    headers = [header_rules.checked(name, value, grpc=True) for name, value in exporter._headers or ()]
     return routed(
         ExportSettings(
             protocol="grpc",

@@ -1,0 +1,1 @@
+"""Programs that the integration tests start as processes of their own."""

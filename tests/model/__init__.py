@@ -1,0 +1,1 @@
+"""Models of the native side's concurrent structures, explored in every order that is allowed."""
