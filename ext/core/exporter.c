@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "exporter_state.h"
+#include "fork_gate.h"
 
 /* What a shutdown may take beyond its deadline for the thread to notice that it is told to go. */
 #define LAST_WORDS_NS (500 * GS_NS_PER_MS)
@@ -39,13 +40,13 @@ static void
 before_fork(void)
 {
     pthread_mutex_lock(&all_lock);
-    gs_transport_before_fork();
+    gs_fork_gate_shut();
 }
 
 static void
 after_fork_in_parent(void)
 {
-    gs_transport_after_fork(false);
+    gs_fork_gate_reopen(false);
     pthread_mutex_unlock(&all_lock);
 }
 
@@ -54,7 +55,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
-    gs_transport_after_fork(true);
+    gs_fork_gate_reopen(true);
     for (gs_exporter *self = all; self != NULL; self = self->next) {
         init_sync(self);
         /* The mapping was kept from the child (MADV_DONTFORK). */

@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "compress.h"
+#include "fork_gate.h"
 
 #define GRPC_FRAME_HEAD_BYTES 5u
 #define COMPRESS_SLICE_BYTES ((size_t)256 * 1024) /* about 4 ms at level 1: how late the deadline may be noticed */
@@ -47,7 +48,6 @@ struct gs_transport {
     /* of the attempt that runs */
     bool started;          /* libcurl has a connection and was let write the request */
     bool reused;           /* the connection was there before */
-    bool repeat_refused;   /* libcurl wanted to write it once more, on another connection */
     bool assume_http2;     /* asked for HTTP/2 in general: right only on a reused connection */
     bool wrong_connection; /* ended because it was not */
 
@@ -63,40 +63,6 @@ static CURLcode curl_init_result;
 
 static void init_curl(void) {
     curl_init_result = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-/* -- fork -- */
-
-/* A fork in the middle of libcurl or OpenSSL would leave the child their locks locked for ever (curl_global_init's, say).
- * So every exporter thread holds this lock while it is inside, but for waiting in poll, and a fork takes it first. */
-static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool library_locked_for_fork;
-
-/* Inside for longer than a TLS handshake: the fork goes ahead, as it would in any process with threads. */
-#define FORK_WAIT_NS GS_NS_PER_S
-
-static void enter_library(void) {
-    pthread_mutex_lock(&library_lock);
-}
-
-static void leave_library(void) {
-    pthread_mutex_unlock(&library_lock);
-}
-
-void gs_transport_before_fork(void) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += FORK_WAIT_NS / GS_NS_PER_S;
-    library_locked_for_fork = pthread_mutex_timedlock(&library_lock, &until) == 0;
-}
-
-void gs_transport_after_fork(bool in_child) {
-    if (in_child) {
-        pthread_mutex_init(&library_lock, NULL);
-    } else if (library_locked_for_fork) {
-        pthread_mutex_unlock(&library_lock);
-    }
-    library_locked_for_fork = false;
 }
 
 /* -- callbacks: on the sending thread, inside curl_multi_perform -- */
@@ -116,7 +82,6 @@ static int on_start(void *context, char *peer_ip, char *local_ip, int peer_port,
     gs_transport *self = context;
     (void)peer_ip, (void)local_ip, (void)peer_port, (void)local_port;
     if (self->started) {
-        self->repeat_refused = true;
         return CURL_PREREQFUNC_ABORT;
     }
     long connects = 0;
@@ -133,7 +98,6 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     gs_transport *self = context;
     (void)purpose;
     if (self->started) {
-        self->repeat_refused = true;
         return CURL_SOCKET_BAD;
     }
     self->fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
@@ -317,9 +281,9 @@ int gs_transport_open(gs_transport **self, const gs_transport_config *config, ch
                       size_t error_text_bytes) {
     bool is_https = false;
     *self = NULL;
-    enter_library();
+    gs_fork_gate_enter();
     pthread_once(&curl_once, init_curl);
-    leave_library();
+    gs_fork_gate_leave();
     if (curl_init_result != CURLE_OK) {
         return fail(ENOMEM, curl_easy_strerror(curl_init_result), error_text, error_text_bytes);
     }
@@ -344,6 +308,9 @@ int gs_transport_open(gs_transport **self, const gs_transport_config *config, ch
     made->easy = curl_easy_init();
     made->multi = curl_multi_init();
     error = made->easy == NULL || made->multi == NULL ? ENOMEM : build_headers(made, config);
+    if (error == 0) {
+        curl_multi_setopt(made->multi, CURLMOPT_MAXCONNECTS, 1L); /* a replaced connection is not kept */
+    }
     if (error != 0) {
         gs_transport_close(made);
         return fail(error, "no memory", error_text, error_text_bytes);
@@ -365,10 +332,10 @@ void gs_transport_close(gs_transport *self) {
     if (self == NULL) {
         return;
     }
-    enter_library();
+    gs_fork_gate_enter();
     curl_easy_cleanup(self->easy);
     curl_multi_cleanup(self->multi);
-    leave_library();
+    gs_fork_gate_leave();
     gs_compressor_free(&self->compressor);
     free(self->headers);
     free(self);
@@ -480,9 +447,9 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
     int running = 1;
     progress state = PROGRESS_DONE;
     *result = CURLE_FAILED_INIT;
-    enter_library();
+    gs_fork_gate_enter();
     if (curl_multi_add_handle(self->multi, self->easy) != CURLM_OK) {
-        leave_library();
+        gs_fork_gate_leave();
         return PROGRESS_DONE;
     }
     for (;;) {
@@ -494,9 +461,9 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
             break;
         }
         int wait_ms = (int)ms_until(deadline_ns, gs_now_ns(), POLL_MAX_MS);
-        leave_library();
+        gs_fork_gate_leave();
         CURLMcode polled = curl_multi_poll(self->multi, NULL, 0, wait_ms, NULL);
-        enter_library();
+        gs_fork_gate_enter();
         if (polled != CURLM_OK) {
             break;
         }
@@ -508,7 +475,7 @@ static progress run(gs_transport *self, int64_t deadline_ns, CURLcode *result) {
         }
     }
     curl_multi_remove_handle(self->multi, self->easy);
-    leave_library();
+    gs_fork_gate_leave();
     return state;
 }
 
@@ -521,7 +488,6 @@ static progress attempt(gs_transport *self, const payload *request, int64_t dead
     self->error_text[0] = '\0';
     self->started = false;
     self->reused = false;
-    self->repeat_refused = false;
     self->wrong_connection = false;
     if (grpc) {
         snprintf(self->timeout_header, TIMEOUT_HEADER_BYTES, "grpc-timeout: %dm", (int)left_ms);
@@ -544,18 +510,6 @@ static progress attempt(gs_transport *self, const payload *request, int64_t dead
 static bool has_connection(const gs_transport *self) {
     struct pollfd fd = {.fd = self->fd, .events = POLLRDHUP};
     return self->fd != CURL_SOCKET_BAD && poll(&fd, 1, 0) == 0;
-}
-
-static bool is_lost_connection(CURLcode result) {
-    switch (result) {
-    case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
-    case CURLE_GOT_NOTHING:
-    case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM:
-    case CURLE_SEND_FAIL_REWIND: return true;
-    default: return false;
-    }
 }
 
 /* The grpc-status that libcurl has forgotten (CURL_TRAILERS_BUG_FIXED): a server sends a message only with status 0. False:
@@ -586,7 +540,7 @@ static void explain(gs_transport *self, progress state, CURLcode result, gs_answ
     } else if (state == PROGRESS_TIMEOUT || result == CURLE_OPERATION_TIMEDOUT) {
         gs_answer_set(answer, GS_ANSWER_TIMEOUT,
                       self->started ? "no answer before the deadline" : "no connection before the deadline");
-    } else if (self->reused && reply->head_bytes == 0 && (self->repeat_refused || is_lost_connection(result))) {
+    } else if (self->reused && reply->head_bytes == 0) { /* libcurl has a dozen codes for this, CURLE_OK among them */
         gs_answer_set(answer, GS_ANSWER_STALE, "the connection had been closed");
     } else {
         gs_answer_set(answer, GS_ANSWER_UNREACHABLE, result == CURLE_OK ? "the answer broke off" : text);

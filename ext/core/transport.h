@@ -86,9 +86,4 @@ void gs_transport_interrupt(gs_transport *self);
 void gs_transport_close(gs_transport *self);
 void gs_transport_abandon(gs_transport *self); /* after fork, in the child */
 
-/* Around a fork, by the thread that forks, for all transports of the process: waits (1 s at most, usually not at all)
- * until no thread is inside libcurl or OpenSSL, so that the child gets these in a state that can be used. */
-void gs_transport_before_fork(void);
-void gs_transport_after_fork(bool in_child);
-
 #endif /* GS_TRANSPORT_H */

@@ -1,4 +1,6 @@
 /* The fields of OTLP messages that are not attributes: text, numbers, ids; and reading without raising. */
+#include <limits.h>
+
 #include "value_text.h"
 #include "value_writer.h"
 
@@ -113,6 +115,17 @@ gs_value_writer_formatted(gs_value_writer *self, PyObject *object)
 
 /* --- numbers --- */
 
+/* As PyLong_AsUnsignedLongLong, which up to CPython 3.12 goes byte by byte where this one goes digit by digit. */
+static uint64_t
+as_uint64(PyObject *index)
+{
+#if ULONG_MAX == UINT64_MAX
+    return PyLong_AsUnsignedLong(index);
+#else
+    return PyLong_AsUnsignedLongLong(index);
+#endif
+}
+
 /* A new reference to an int: the object itself, or its index; NULL and forgotten if it has none. */
 static PyObject *
 to_int(gs_value_writer *self, PyObject *number)
@@ -142,7 +155,7 @@ gs_value_writer_number(gs_value_writer *self, PyObject *number, uint64_t max)
     if (index == NULL) {
         return 0;
     }
-    uint64_t value = PyLong_AsUnsignedLongLong(index);
+    uint64_t value = as_uint64(index);
     bool failed = value == UINT64_MAX && PyErr_Occurred() != NULL;
     if (failed) {
         gs_value_writer_forget(self);
@@ -178,7 +191,7 @@ write_big_endian(uint8_t *at, PyObject *index, size_t bytes)
 {
     bool fits;
     if (bytes == sizeof(uint64_t)) {
-        uint64_t value = PyLong_AsUnsignedLongLong(index);
+        uint64_t value = as_uint64(index);
         fits = value != UINT64_MAX || PyErr_Occurred() == NULL;
         for (size_t i = 0; i < sizeof value; i++) {
             at[i] = (uint8_t)(value >> (56 - 8 * i)); /* compilers make one swap of it */

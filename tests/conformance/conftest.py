@@ -57,7 +57,7 @@ def start(side: str) -> Iterator[Callable[..., sides.Service]]:
     """Make a service of the side; it is shut down after the test."""
     started: list[sides.Service] = []
 
-    def make(exporter: Any = None, **batch: Any) -> sides.Service:  # noqa: ANN401
+    def make(exporter: Any = None, **batch: Any) -> sides.Service:
         started.append(sides.service(side, exporter, **batch))
         return started[-1]
 

@@ -64,14 +64,14 @@ class Service:
             tracer.start_span(name).end()
 
 
-def exporter_for(protocol: str, sink: Sink, **arguments: Any) -> Any:  # noqa: ANN401 - either of two classes
+def exporter_for(protocol: str, sink: Sink, **arguments: Any) -> Any:
     """Return upstream's exporter to the sink."""
     if protocol == GRPC:
         return GrpcExporter(endpoint=sink.grpc_endpoint, **arguments)
     return HttpExporter(endpoint=sink.http_endpoint, **arguments)
 
 
-def service(side: str, exporter: Any = None, **batch: Any) -> Service:  # noqa: ANN401
+def service(side: str, exporter: Any = None, **batch: Any) -> Service:
     """Return a service of the side.
 
     Args:

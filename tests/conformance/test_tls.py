@@ -67,7 +67,7 @@ def mtls_sink(files: Files) -> Iterator[Sink]:
         yield sink
 
 
-def tls_exporter(protocol: str, sink: Sink) -> Any:  # noqa: ANN401 - either of two classes
+def tls_exporter(protocol: str, sink: Sink) -> Any:
     """Return an exporter whose certificates are those of the environment."""
     if protocol == GRPC:
         return GrpcExporter(endpoint=sink.grpc_endpoint, timeout=2)

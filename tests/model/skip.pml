@@ -9,8 +9,7 @@
  * newest), DEAD_END_GUESSED (it always is).
  */
 #define PRODUCERS 2
-#define RECORDS 2   /* of each producer */
-#define TOTAL 4
+#define TOTAL 3     /* records: two of the first producer, one of the second */
 #define SLOTS 2     /* and the limit of records */
 #define AREA 3
 #define NONE 255
@@ -34,7 +33,7 @@ inline die() {
 }
 
 proctype producer(byte me) {
-    byte left = RECORDS;
+    byte left = 2 - me;
     byte seq, place, start, extent, padding, depth, used, seen_freed_seq, seen_freed_place, i;
     do
     :: left == 0 -> break
@@ -121,7 +120,12 @@ again:
             :: true
             fi;
             intent[me] = NONE
-        fi
+        fi;
+        /* fewer states: what is not needed any more is not told apart */
+        d_step {
+            seq = 0; place = 0; start = 0; extent = 0; padding = 0; depth = 0; used = 0;
+            seen_freed_seq = 0; seen_freed_place = 0
+        }
     od;
 gone:
     running--
@@ -149,7 +153,7 @@ inline free_through() {
 active proctype consumer() {
     byte cursor_seq = 0, cursor_place = 0, seen_seq, seen_place, i, lease;
     bool was_over, is_lost, is_held;
-    d_step { run producer(0); run producer(1); }
+    atomic { run producer(0); run producer(1) }
     do
     :: was_over = (running == 0);
         if
@@ -215,8 +219,7 @@ active proctype consumer() {
                 fi
             fi
         fi;
-        is_lost = false;
-        is_held = false;
+        d_step { is_lost = false; is_held = false; seen_seq = 0; seen_place = 0 }
         if
         :: free_through()
         :: true

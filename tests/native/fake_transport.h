@@ -205,15 +205,4 @@ gs_transport_abandon(gs_transport *self)
     fake.abandoned++; /* after fork, in the child: one thread, and the lock may be held by one that is gone */
 }
 
-void
-gs_transport_before_fork(void)
-{
-}
-
-void
-gs_transport_after_fork(bool in_child)
-{
-    (void)in_child;
-}
-
 #endif /* GS_TESTS_FAKE_TRANSPORT_H */

@@ -1,4 +1,4 @@
-/* sources: exporter.c export_thread.c batch.c messages.c ring.c wake.c */
+/* sources: exporter.c export_thread.c batch.c messages.c ring.c wake.c fork_gate.c */
 /* timeout: 120 */
 /* mutant: plain -DEXPORTER_FORGETS_FLUSH_FAILURE expect-fail */
 /* The exporter on a transport that answers as told: what is counted, flushed, repeated, split, stopped and forked. */

@@ -1,4 +1,4 @@
-/* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c */
+/* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c fork_gate.c */
 /* libs: curl z */
 /* HTTP: what arrives, what is understood, and that nothing is sent twice. Faults and deadlines: test_transport_faults.c. */
 #include "transport.h"

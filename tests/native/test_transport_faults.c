@@ -1,4 +1,4 @@
-/* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c */
+/* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c fork_gate.c */
 /* libs: curl z */
 /* A send ends by its deadline, or at once when it is interrupted, wherever the other side hangs; what a broken answer is
  * taken for. */

@@ -14,7 +14,7 @@ class Pipeline:
 
     made: ClassVar[list[Pipeline]] = []
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, **settings: Any) -> None:
         self.settings = settings
         self.on_message: Callable[[int, str, int], None] = settings["on_message"]
         self.queue: list[Any] = []
@@ -27,7 +27,7 @@ class Pipeline:
         self.stopped = False
         Pipeline.made.append(self)
 
-    def emit(self, span: Any) -> None:  # noqa: ANN401
+    def emit(self, span: Any) -> None:
         """Queue it."""
         if not span.context.trace_flags.sampled:
             return

@@ -21,7 +21,7 @@ class Owner:
     """Owns a pipeline."""
 
 
-def queued_pipeline(pipelines: list[Pipeline]) -> Any:  # noqa: ANN401
+def queued_pipeline(pipelines: list[Pipeline]) -> Any:
     """Return a pipeline with something in it."""
     from gilscope._spans import Pipeline
 
@@ -91,7 +91,7 @@ def test_exit_budget_is_for_all_together(monkeypatch: pytest.MonkeyPatch, pipeli
     for owner, pipeline in zip(owners, made, strict=True):
         inner = pipeline.shutdown
 
-        def slow(timeout_millis: float, inner: Any = inner) -> Any:  # noqa: ANN401
+        def slow(timeout_millis: float, inner: Any = inner) -> Any:
             clock[0] += timeout_millis / 1000
             return inner(timeout_millis)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GRPC_PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
-def resolve(**arguments: Any) -> ExportSettings:  # noqa: ANN401
+def resolve(**arguments: Any) -> ExportSettings:
     """Return the settings for these arguments and the environment."""
     return export_settings(ExportArguments(**arguments))
 
@@ -48,7 +48,7 @@ def test_setting_given_in_all_places_takes_the_strongest(
     general: str,
     traces: str,
     argument: object,
-    read: Any,  # noqa: ANN401
+    read: Any,
 ) -> None:
     """Constructor before OTEL_EXPORTER_OTLP_TRACES_* before OTEL_EXPORTER_OTLP_*."""
     monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{suffix}", general)
@@ -97,7 +97,7 @@ def test_bad_variable_is_logged_and_the_default_used(
     caplog: pytest.LogCaptureFixture,
     variable: str,
     value: str,
-    read: Any,  # noqa: ANN401
+    read: Any,
     default: object,
     expected: str,
 ) -> None:

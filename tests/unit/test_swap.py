@@ -179,7 +179,7 @@ def test_subclass_of_an_old_sdk_is_kept(provider: TracerProvider) -> None:
 
 
 @pytest.mark.parametrize("multi", [SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor])
-def test_nested_processors_are_found(multi: Any, pipelines: list[Pipeline]) -> None:  # noqa: ANN401
+def test_nested_processors_are_found(multi: Any, pipelines: list[Pipeline]) -> None:
     """Lists in lists, of either kind."""
     inner = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
     inner.add_span_processor(BatchSpanProcessor(Recorder()))

@@ -84,7 +84,7 @@ def test_headers_put_on_the_default_session_are_taken() -> None:
     assert headers.keys() == {"user-agent", "x-late"}
 
 
-def session_of(exporter: Any) -> requests.Session:  # noqa: ANN401
+def session_of(exporter: Any) -> requests.Session:
     """Return the exporter's session, wherever its version keeps it."""
     session = getattr(exporter, "_session", None)
     found = exporter._client._transport._session if session is None else session
@@ -139,7 +139,7 @@ def with_send(session: requests.Session) -> None:
 @pytest.mark.parametrize(
     "change", [with_auth, with_proxy, with_adapter, with_hook, with_untrusted_environment, with_cookie, with_send]
 )
-def test_changed_session_is_refused(change: Any) -> None:  # noqa: ANN401
+def test_changed_session_is_refused(change: Any) -> None:
     """Libcurl would not do what was done to it."""
     exporter = HttpExporter()
     change(session_of(exporter))
@@ -167,7 +167,7 @@ def test_replaced_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     original = HttpExporter.export
 
     @functools.wraps(original)
-    def seen(*args: Any) -> Any:  # noqa: ANN401
+    def seen(*args: Any) -> Any:
         return original(*args)
 
     monkeypatch.setattr(HttpExporter, "export", seen)
