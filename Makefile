@@ -65,27 +65,36 @@ demo: build ## set everything up and print what tracing costs, with the stock pr
 	$(BIN)/python -m loadtests.demo
 
 .PHONY: check
-check: check-python check-cython check-c check-imports check-rules ## every linter and rule; writes no source
+check: check-python check-types check-cython check-c-format check-c check-tidy check-imports check-rules ## every linter and rule; writes no source
 
 .PHONY: check-python
-check-python: setup ## ruff and mypy
+check-python: setup ## ruff
 	$(BIN)/ruff check $(PYTHON_DIRECTORIES)
 	$(BIN)/ruff format --check $(PYTHON_DIRECTORIES)
+
+.PHONY: check-types
+check-types: setup ## mypy --strict
 	$(BIN)/mypy $(TYPED_DIRECTORIES)
 
 .PHONY: check-cython
 check-cython: setup ## cython-lint
-	$(if $(CYTHON_FILES),$(BIN)/cython-lint $(CYTHON_FILES))
+	$(if $(CYTHON_FILES),PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(CYTHON_FILES))
 
 # Warnings are errors here and not in setup.py: a newer compiler must not break a user's installation.
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Werror
 INCLUDES = -Iext -Iext/core -Iext/spans -Itests/native \
     -isystem $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
-.PHONY: check-c
-check-c: setup ## clang-format, gcc's warnings, clang-tidy
+.PHONY: check-c-format
+check-c-format: setup ## clang-format
 	$(if $(C_FILES),$(BIN)/clang-format --dry-run -Werror $(C_FILES))
-	$(foreach file,$(filter ext/%.c,$(C_FILES)),gcc $(WARNINGS) $(INCLUDES) -O2 -c -o /dev/null $(file) &&) true
+
+.PHONY: check-c
+check-c: setup ## gcc's warnings
+	@$(foreach file,$(filter ext/%.c,$(C_FILES)),gcc $(WARNINGS) $(INCLUDES) -O2 -c -o /dev/null $(file) &&) true
+
+.PHONY: check-tidy
+check-tidy: setup ## clang-tidy
 	printf '%s\n' $(filter ext/%.c,$(C_FILES)) | xargs -r -P 2 -I{} $(BIN)/clang-tidy --quiet {} -- $(filter-out -Werror,$(WARNINGS)) $(INCLUDES)
 
 .PHONY: check-imports
@@ -110,7 +119,7 @@ wheel: setup ## build a wheel into dist/, repair it, and try it in a fresh envir
 	$(PYTHON) -m venv --clear build/wheel/venv
 	PATH=$(CURDIR)/build/wheel/venv/bin python -m pip --disable-pip-version-check --quiet install \
 	    -c constraints.txt --only-binary :all: dist/*.whl
-	cd build/wheel && PATH=venv/bin python -I $(CURDIR)/.ci/wheel_smoke.py
+	cd build/wheel && PATH=venv/bin python -I $(CURDIR)/.ci/wheel_smoke.py --from-wheel
 
 .PHONY: clean
 clean: ## remove everything generated, .venv included

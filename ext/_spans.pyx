@@ -1,7 +1,8 @@
 # cython: language_level=3, binding=False, freethreading_compatible=True
 """The native half of the span processor: conversion, ownership and raising. What it does is in ext/spans and ext/core."""
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -16,6 +17,7 @@ from core.exporter cimport (
     GS_OK,
     GS_PROTOCOL_GRPC,
     GS_PROTOCOL_HTTP,
+    c_bool,
     gs_batch,
     gs_batch_add,
     gs_batch_build,
@@ -73,6 +75,17 @@ cdef int64_t _deadline_ns(double timeout_millis):
     return gs_deadline_after(gs_now_ns(), <int64_t>(min(timeout_millis, _LONGEST_MILLIS) * 1e6))
 
 
+cdef c_bool _no_signal(void *raised) noexcept nogil:
+    """Python's signal handlers run on the main thread while it waits. False when one has raised; `raised` is a list."""
+    with gil:
+        try:
+            PyErr_CheckSignals()
+        except BaseException as error:
+            (<list>raised).append(error)
+            return False
+        return True
+
+
 cdef bytes _text(str name, value):
     """UTF-8 without NUL, or None."""
     if value is None:
@@ -83,8 +96,8 @@ cdef bytes _text(str name, value):
     return encoded
 
 
-cdef const char *_pointer(bytes text) except? NULL:
-    return NULL if text is None else <const char *>text
+cdef const char *_pointer(bytes text):
+    return NULL if text is None else PyBytes_AS_STRING(text)
 
 
 def _choice(str name, dict choices, value):
@@ -175,18 +188,28 @@ cdef class Pipeline:
     def force_flush(self, double timeout_millis):
         cdef int64_t deadline_ns = _deadline_ns(timeout_millis)
         cdef gs_status status
+        cdef list raised = []
+        cdef void *context = <void *>raised
         with nogil:
-            status = gs_exporter_flush(self.exporter, deadline_ns)
-        self.drain_messages()
+            status = gs_exporter_flush(self.exporter, deadline_ns, _no_signal, context)
+        self._after_waiting(raised)
         return status == GS_OK
 
     def shutdown(self, double timeout_millis):
         cdef int64_t deadline_ns = _deadline_ns(timeout_millis)
         cdef gs_status status
+        cdef list raised = []
+        cdef void *context = <void *>raised
         with nogil:
-            status = gs_exporter_shutdown(self.exporter, deadline_ns)
-        self.drain_messages()
+            status = gs_exporter_shutdown(self.exporter, deadline_ns, _no_signal, context)
+        self._after_waiting(raised)
         return status == GS_OK
+
+    cdef int _after_waiting(self, list raised) except -1:
+        if raised:
+            raise raised[0]
+        self.drain_messages()
+        return 0
 
     def stats(self):
         cdef gs_exporter_stats stats

@@ -14,6 +14,9 @@
 /* What a shutdown may take beyond its deadline for the thread to notice that it is told to go. */
 #define LAST_WORDS_NS (500 * GS_NS_PER_MS)
 
+/* How often a call that waits asks whether it shall go on. */
+#define ASK_NS (100 * GS_NS_PER_MS)
+
 /* libcurl's and OpenSSL's deepest frames take some 100 kB; a sanitizer's frames are several times larger. */
 enum { THREAD_STACK_BYTES = 1 << 20 };
 
@@ -337,8 +340,26 @@ gs_exporter_generation(const gs_exporter *self)
 
 /* ---- flushing and stopping ---- */
 
+/* lock held; let go of while keep_waiting is asked. Waits for a change, and for 100 ms at most. False: no more waiting. */
+static bool
+wait_for_change(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
+{
+    int64_t now_ns = gs_now_ns();
+    if (now_ns >= deadline_ns) {
+        return false;
+    }
+    struct timespec until = gs_timespec(gs_earlier(deadline_ns, gs_deadline_after(now_ns, ASK_NS)));
+    if (pthread_cond_timedwait(&self->changed, &self->lock, &until) != ETIMEDOUT || keep_waiting == NULL) {
+        return true;
+    }
+    pthread_mutex_unlock(&self->lock);
+    bool goes_on = keep_waiting(context);
+    pthread_mutex_lock(&self->lock);
+    return goes_on;
+}
+
 gs_status
-gs_exporter_flush(gs_exporter *self, int64_t deadline_ns)
+gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
 {
     pthread_mutex_lock(&self->lock);
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: changed under the lock only */
@@ -365,8 +386,7 @@ gs_exporter_flush(gs_exporter *self, int64_t deadline_ns)
             status = GS_FAILED;
             break;
         }
-        struct timespec until = gs_timespec(deadline_ns);
-        if (pthread_cond_timedwait(&self->changed, &self->lock, &until) == ETIMEDOUT &&
+        if (!wait_for_change(self, deadline_ns, keep_waiting, context) &&
             (int32_t)(waiter.target - gs_ring_freed_seq(ring)) > 0) {
             status = GS_TIMEOUT;
             break;
@@ -394,13 +414,9 @@ stop_begun(gs_exporter *self)
 
 /* lock held. Waits for the thread's end until the deadline. */
 static bool
-wait_ended(gs_exporter *self, int64_t deadline_ns)
+wait_ended(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
 {
-    struct timespec until = gs_timespec(deadline_ns);
-    while (self->phase == GS_PHASE_RUNNING) {
-        if (pthread_cond_timedwait(&self->changed, &self->lock, &until) == ETIMEDOUT) {
-            break;
-        }
+    while (self->phase == GS_PHASE_RUNNING && wait_for_change(self, deadline_ns, keep_waiting, context)) {
     }
     return self->phase != GS_PHASE_RUNNING;
 }
@@ -417,7 +433,7 @@ failed_spans(const gs_exporter *self)
 }
 
 gs_status
-gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns)
+gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
 {
     pthread_mutex_lock(&self->lock);
     /* relaxed: under the lock, and a push that misses it is counted as any other. */
@@ -436,11 +452,13 @@ gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns)
     atomic_store_explicit(&self->stop_deadline_ns, deadline_ns, memory_order_seq_cst);
     gs_wake_notify(&self->wake, GS_WAKE_CONTROL);
 
-    bool ended = wait_ended(self, deadline_ns);
+    bool ended = wait_ended(self, deadline_ns, keep_waiting, context);
+    /* No more time for the thread either, if the wait was broken off. seq_cst, as above. */
+    atomic_store_explicit(&self->stop_deadline_ns, gs_now_ns(), memory_order_seq_cst);
     if (!ended && self->transport != NULL) {
         gs_transport_interrupt(self->transport);
     }
-    ended = ended || wait_ended(self, gs_deadline_after(gs_now_ns(), LAST_WORDS_NS));
+    ended = ended || wait_ended(self, gs_deadline_after(gs_now_ns(), LAST_WORDS_NS), NULL, NULL);
     gs_status status = failed_spans(self) == failed_before ? GS_OK : GS_FAILED;
     if (ended) {
         self->phase = GS_PHASE_CLOSED;
@@ -466,7 +484,7 @@ gs_exporter_free(gs_exporter *self)
     if (self == NULL) {
         return;
     }
-    (void)gs_exporter_shutdown(self, gs_now_ns());
+    (void)gs_exporter_shutdown(self, gs_now_ns(), NULL, NULL);
     pthread_mutex_lock(&all_lock);
     for (gs_exporter **link = &all; *link != NULL; link = &(*link)->next) {
         if (*link == self) {

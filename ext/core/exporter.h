@@ -95,14 +95,17 @@ void gs_exporter_replaced(gs_exporter *self, uint64_t values);
  * ids) holds for one generation. */
 uint32_t gs_exporter_generation(const gs_exporter *self);
 
+/* Asked ten times a second by a call that waits, with no lock held; false ends the wait as its deadline would. */
+typedef bool (*gs_keep_waiting)(void *context);
+
 /* GS_OK: every span pushed before the call was accepted by the collector; GS_FAILED: all done, some not accepted;
- * GS_TIMEOUT; GS_STOPPED: after shutdown. */
-gs_status gs_exporter_flush(gs_exporter *self, int64_t deadline_ns);
+ * GS_TIMEOUT; GS_STOPPED: after shutdown. keep_waiting may be NULL, here and below. */
+gs_status gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context);
 
 /* Takes no more spans, sends what is queued until the deadline, counts the rest as failed, ends the thread. GS_OK: all
  * of it was accepted; GS_FAILED: not all; GS_TIMEOUT: so, and the thread is stuck in a call that cannot be interrupted;
  * GS_STOPPED: was begun before. But for GS_TIMEOUT the thread is gone on return. */
-gs_status gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns);
+gs_status gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context);
 
 void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats);
 /* What the native thread has to say; Python logs it. */

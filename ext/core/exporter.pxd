@@ -57,6 +57,10 @@ cdef extern from "core/transport.h" nogil:
         int compression_level
 
 
+cdef extern from "<stdbool.h>" nogil:
+    ctypedef bint c_bool "bool"
+
+
 cdef extern from "core/exporter.h" nogil:
     ctypedef enum gs_drop_reason:
         GS_DROP_QUEUE_FULL
@@ -113,8 +117,11 @@ cdef extern from "core/exporter.h" nogil:
     void gs_exporter_drop(gs_exporter *self, gs_drop_reason reason)
     void gs_exporter_replaced(gs_exporter *self, uint64_t values)
     uint32_t gs_exporter_generation(const gs_exporter *self)
-    gs_status gs_exporter_flush(gs_exporter *self, int64_t deadline_ns)
-    gs_status gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns)
+    ctypedef c_bool (*gs_keep_waiting)(void *context) noexcept
+    gs_status gs_exporter_flush(
+        gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
+    gs_status gs_exporter_shutdown(
+        gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
     void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats)
     bint gs_exporter_message_waiting(const gs_exporter *self)
     bint gs_exporter_next_message(gs_exporter *self, gs_message *message)

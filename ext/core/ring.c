@@ -2,7 +2,8 @@
 
 #include <errno.h>
 
-/* Each may be weakened by a build flag; the tests in tests/native and tests/model must notice. See the table in ring.h. */
+/* Each may be weakened by a build flag; the tests in tests/native and tests/model must notice. See the table
+ * in ring.h. */
 #ifndef RING_ORDER_CLAIM
 #define RING_ORDER_CLAIM memory_order_seq_cst
 #endif
@@ -32,8 +33,8 @@
 #endif
 
 #define CAPACITY_RECORDS_MAX (UINT32_C(1) << 30)
-#define CAPACITY_BYTES_MAX (UINT64_C(32) << 30)
-#define LEASES_MAX (UINT32_C(1) << 20)
+#define CAPACITY_BYTES_MAX   (UINT64_C(32) << 30)
+#define LEASES_MAX           (UINT32_C(1) << 20)
 
 static uint64_t round_up(uint64_t value, uint64_t to) {
     return (value + to - 1) / to * to;
@@ -122,7 +123,8 @@ gs_status gs_ring_try_claim(gs_ring *self, uint32_t lease, uint32_t bytes, gs_ri
     }
     const uint32_t extent = granules(bytes);
     uint64_t intent = 0;
-    /* RING_ORDER_CLAIM_SEEN, pairs with CLAIM below (R2): the freed word read next is at least the one this claim saw. */
+    /* RING_ORDER_CLAIM_SEEN, pairs with CLAIM below (R2): the freed word read next is at least the one this
+     * claim saw. */
     uint64_t seen = atomic_load_explicit(&self->claim, RING_ORDER_CLAIM_SEEN);
     for (;;) {
         /* RING_ORDER_REUSE, pairs with RECYCLE in gs_ring_free_through (R3): the consumer's update is the licence to
@@ -170,7 +172,8 @@ static void settle(gs_ring *self, uint32_t lease, const gs_ring_claim *claim, ui
     gs_ring_slot *slot = gs_ring_slot_of(self, claim->seq);
     slot->position = (uint32_t)((size_t)(claim->data - gs_ring_bytes_at(self, 0)) / GS_RING_GRANULE);
     slot->bytes = claim->bytes;
-    /* RING_ORDER_PUBLISH, pairs with OBSERVE in gs_ring_peek (R4): the record's bytes and its slot go to the consumer. */
+    /* RING_ORDER_PUBLISH, pairs with OBSERVE in gs_ring_peek (R4): the record's bytes and its slot go to the
+     * consumer. */
     atomic_store_explicit(&slot->state, gs_ring_word(claim->seq, flag), RING_ORDER_PUBLISH);
     set_intent(self, lease, 0);
 }
@@ -321,7 +324,8 @@ uint64_t gs_ring_used_bytes(const gs_ring *self) {
 }
 
 uint32_t gs_ring_claimed_seq(const gs_ring *self) {
-    /* RING_ORDER_CLAIMED_SEQ, the consumer's half of the parking protocol, pairs with CLAIM in gs_ring_try_claim (R7) */
+    /* RING_ORDER_CLAIMED_SEQ, the consumer's half of the parking protocol, pairs with CLAIM in
+     * gs_ring_try_claim (R7) */
     return gs_ring_word_seq(atomic_load_explicit(&self->claim, RING_ORDER_CLAIMED_SEQ));
 }
 

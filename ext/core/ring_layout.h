@@ -16,14 +16,14 @@
 #include "ring.h"
 
 #define GS_RING_GRANULE UINT32_C(16)
-#define GS_RING_LINE 64
-#define GS_RING_PAGE UINT64_C(4096)
+#define GS_RING_LINE    64
+#define GS_RING_PAGE    UINT64_C(4096)
 
 /* `state` is gs_ring_word(seq, flag): a state of an earlier lap carries another seq, so it never has to be erased, and
  * zeroed memory carries no flag, so it is not a state of record 0. */
 #define GS_RING_COMMITTED UINT32_C(1)
 #define GS_RING_ABANDONED UINT32_C(2)
-#define GS_RING_DEAD UINT32_C(3) /* the consumer's verdict; position and bytes mean nothing */
+#define GS_RING_DEAD      UINT32_C(3) /* the consumer's verdict; position and bytes mean nothing */
 
 typedef struct gs_ring_slot {
     _Atomic uint64_t state;

@@ -10,7 +10,8 @@
 
 #include "clock.h"
 
-/* Each may be weakened by a build flag; the tests in tests/native and tests/model must notice. See the table in wake.h. */
+/* Each may be weakened by a build flag; the tests in tests/native and tests/model must notice. See the table
+ * in wake.h. */
 #ifndef WAKE_ORDER_PREPARE
 #define WAKE_ORDER_PREPARE memory_order_seq_cst
 #endif
@@ -50,7 +51,8 @@ void gs_wake_park(gs_wake *self, int64_t deadline_ns) {
     uint32_t interest = atomic_load_explicit(&self->interest, memory_order_relaxed);
     if (interest != 0) {
         struct timespec deadline = gs_timespec(deadline_ns > 0 ? deadline_ns : 0);
-        /* The bitset variant takes an absolute time, of CLOCK_MONOTONIC. Whatever it returns, the caller looks again. */
+        /* The bitset variant takes an absolute time, of CLOCK_MONOTONIC. Whatever it returns, the caller
+         * looks again. */
         (void)syscall(SYS_futex, &self->interest, FUTEX_WAIT_BITSET | FUTEX_SCOPE, interest,
                       deadline_ns == GS_NEVER ? NULL : &deadline, NULL, FUTEX_BITSET_MATCH_ANY);
     }

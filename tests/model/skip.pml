@@ -1,17 +1,30 @@
 /* Claims, deaths and verdicts, ext/core/ring.c, with every step on its own: R1, R5 and R6 of ring.h, sequentially
- * consistent. Records of one or two granules in an area of three; producers may die between any two steps.
+ * consistent. Producers may die between any two steps. Two sizes: records of one or two granules in few slots, and (WIDE) of
+ * one granule in more slots than granules, where only the second producer dies.
  *
  * Checked: no claim overlaps a record that is not freed; a record that was committed is delivered with its own place and
  * never told dead; a record told dead is never committed; in the end the ring is empty in seq and in place.
  *
  * Mutants: INTENT_LATE (after the claim), INTENT_EARLY_OFF (taken back before the commit), NO_SECOND_LOOK (the verdict is
  * stored without looking again), DEAD_END_KEPT (the place is not taken from the claim word when the dead one is the
- * newest), DEAD_END_GUESSED (it always is).
+ * newest), DEAD_END_GUESSED (it always is; only WIDE has room for the harm).
  */
 #define PRODUCERS 2
-#define TOTAL 3     /* records: two of the first producer, one of the second */
-#define SLOTS 2     /* and the limit of records */
+#ifdef WIDE
+#define RECORDS 4  /* of the first producer; the second has one */
+#define TOTAL 5
+#define SLOTS 4    /* and the limit of records */
+#define AREA 3     /* granules */
+#define LARGEST 1
+#define MORTAL (me == 1)
+#else
+#define RECORDS 2
+#define TOTAL 3
+#define SLOTS 2
 #define AREA 3
+#define LARGEST 2
+#define MORTAL true
+#endif
 #define NONE 255
 #define FREE 255
 
@@ -33,16 +46,16 @@ inline die() {
 }
 
 proctype producer(byte me) {
-    byte left = 2 - me;
+    byte left = (me == 0 -> RECORDS : 1);
     byte seq, place, start, extent, padding, depth, used, seen_freed_seq, seen_freed_place, i;
     do
     :: left == 0 -> break
-    :: die()
+    :: MORTAL -> die()
     :: left > 0 ->
         left--;
         if
         :: extent = 1
-        :: extent = 2
+        :: extent = LARGEST
         fi;
 again:
         atomic { seq = claim_seq; place = claim_place; }
@@ -67,7 +80,7 @@ again:
             intent[me] = seq;
 #endif
             if
-            :: die()
+            :: MORTAL -> die()
             :: true
             fi;
             /* the exchange */
@@ -99,7 +112,7 @@ again:
             intent[me] = seq;
 #endif
             if
-            :: die()
+            :: MORTAL -> die()
             :: true
             fi;
 #ifdef INTENT_EARLY_OFF
@@ -107,7 +120,7 @@ again:
 #endif
             d_step { slot_place[seq % SLOTS] = start; slot_extent[seq % SLOTS] = extent; }
             if
-            :: die()
+            :: MORTAL -> die()
             :: true
             fi;
             d_step {
@@ -116,7 +129,7 @@ again:
                 was_committed[seq] = true;
             }
             if
-            :: die()
+            :: MORTAL -> die()
             :: true
             fi;
             intent[me] = NONE

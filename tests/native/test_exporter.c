@@ -104,7 +104,7 @@ flush_sends_everything_in_batches(void)
     config.max_queue_spans = 1000;
     gs_exporter *exporter = make(&config);
     push_many(exporter, 950);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 950);
     CHECK(fake.largest_spans <= 100);
     gs_exporter_stats stats = check_books(exporter);
@@ -123,7 +123,7 @@ a_full_batch_is_sent_without_a_flush(void)
     gs_exporter *exporter = make(&config);
     push_many(exporter, 10);
     CHECK(fake_wait_requests(1));
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 10);
     gs_exporter_free(exporter);
 }
@@ -137,7 +137,7 @@ bytes_for_a_full_request_are_sent_without_a_flush(void)
     CHECK_EQ(push(exporter, 2500), GS_OK);
     CHECK_EQ(push(exporter, 2500), GS_OK);
     CHECK(fake_wait_requests(1));
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 2);
     CHECK_EQ(fake.largest_spans, 1);
     gs_exporter_free(exporter);
@@ -172,7 +172,7 @@ a_full_queue_drops_the_newest_and_counts(void)
     CHECK(gs_exporter_next_message(exporter, &message));
     CHECK_EQ(message.kind, GS_SAY_QUEUE_FULL);
     fake_set_hang(false);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 8);
     gs_exporter_free(exporter);
 }
@@ -196,7 +196,7 @@ transient_answers_are_repeated(void)
     fake_answer(GS_ANSWER_STALE, -1, 0);
     fake_answer(GS_ANSWER_RETRY, GS_NS_PER_MS, 0);
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.exported, 3);
     CHECK_EQ(stats.requests, 4);
@@ -211,7 +211,7 @@ a_wait_beyond_the_export_timeout_fails_at_once(void)
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_RETRY, HOUR_NS, 0);
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.failed[GS_FAIL_TIMEOUT], 3);
     CHECK_EQ(stats.requests, 1);
@@ -226,7 +226,7 @@ the_export_timeout_ends_a_hanging_request(void)
     gs_exporter *exporter = make(&config);
     fake_set_hang(true);
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     CHECK_EQ(check_books(exporter).failed[GS_FAIL_TIMEOUT], 3);
     gs_exporter_free(exporter);
 }
@@ -238,11 +238,11 @@ a_final_no_fails_the_flush_and_only_this_one(void)
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_REJECTED, -1, 0);
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     CHECK_EQ(check_books(exporter).failed[GS_FAIL_REJECTED], 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     push_many(exporter, 2);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(check_books(exporter).exported, 2);
     gs_exporter_free(exporter);
 }
@@ -254,7 +254,7 @@ a_partial_success_is_counted_and_not_repeated(void)
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_OK, -1, 2);
     push_many(exporter, 5);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.exported, 3);
     CHECK_EQ(stats.failed[GS_FAIL_PARTIAL], 2);
@@ -269,7 +269,7 @@ a_request_that_is_too_large_is_split(void)
     gs_exporter *exporter = make(&config);
     fake.most_spans = 3;
     push_many(exporter, 20);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.exported, 20);
     CHECK_EQ(fake_accepted(), 20);
@@ -285,7 +285,7 @@ a_single_span_that_the_collector_finds_too_large_is_given_up(void)
     fake_answer(GS_ANSWER_TOO_LARGE, -1, 0); /* two spans */
     fake_answer(GS_ANSWER_TOO_LARGE, -1, 0); /* the first of them */
     push_many(exporter, 2);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.exported, 1);
     CHECK_EQ(stats.failed[GS_FAIL_TOO_LARGE], 1);
@@ -299,10 +299,10 @@ flush_comes_back_at_its_deadline(void)
     gs_exporter *exporter = make(&config);
     fake_set_hang(true);
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(30)), GS_TIMEOUT);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(30), NULL, NULL), GS_TIMEOUT);
     CHECK_EQ(check_books(exporter).queued, 3);
     fake_set_hang(false);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     gs_exporter_free(exporter);
 }
 
@@ -312,11 +312,11 @@ shutdown_sends_what_is_queued(void)
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     push_many(exporter, 700);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 700);
     CHECK_EQ(push(exporter, 10), GS_STOPPED);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10)), GS_STOPPED);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(10)), GS_STOPPED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10), NULL, NULL), GS_STOPPED);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(10), NULL, NULL), GS_STOPPED);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.dropped[GS_DROP_SHUTDOWN], 1);
     gs_exporter_free(exporter);
@@ -330,12 +330,35 @@ shutdown_gives_up_at_its_deadline_and_says_so(void)
     gs_exporter *exporter = make(&config);
     fake_set_hang(true);
     push_many(exporter, 5);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(30)), GS_FAILED);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(30), NULL, NULL), GS_FAILED);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.failed[GS_FAIL_SHUTDOWN], 5);
     CHECK_EQ(stats.queued, 0);
     gs_exporter_free(exporter);
     CHECK_EQ(fake.closed, 1);
+}
+
+static bool
+ask_twice(void *context)
+{
+    return ++*(int *)context < 2;
+}
+
+static void
+a_wait_can_be_broken_off(void)
+{
+    gs_exporter_config config = usual_config();
+    gs_exporter *exporter = make(&config);
+    int asked = 0;
+    fake_set_hang(true);
+    push_many(exporter, 3);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(60000), ask_twice, &asked), GS_TIMEOUT);
+    CHECK_EQ(asked, 2);
+    asked = 0;
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(60000), ask_twice, &asked), GS_FAILED);
+    CHECK_EQ(asked, 2);
+    CHECK_EQ(check_books(exporter).failed[GS_FAIL_SHUTDOWN], 3);
+    gs_exporter_free(exporter);
 }
 
 static void
@@ -348,8 +371,8 @@ shutdown_ends_a_backoff(void)
     }
     config.max_batch_spans = 2;
     push_many(exporter, 3);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(20)), GS_TIMEOUT);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(50)), GS_FAILED);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(20), NULL, NULL), GS_TIMEOUT);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(50), NULL, NULL), GS_FAILED);
     CHECK_EQ(check_books(exporter).failed[GS_FAIL_SHUTDOWN], 3);
     gs_exporter_free(exporter);
 }
@@ -361,12 +384,12 @@ a_transport_that_cannot_be_opened_loses_nothing_uncounted(void)
     gs_exporter *exporter = make(&config);
     fake.open_error = EINVAL;
     (void)push(exporter, 10);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)) == GS_OK, 0);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL) == GS_OK, 0);
     (void)push(exporter, 10);
     gs_exporter_stats stats = check_books(exporter);
     CHECK_EQ(stats.ended, 2);
     CHECK_EQ(stats.exported, 0);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(1000)) == GS_TIMEOUT, 0);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(1000), NULL, NULL) == GS_TIMEOUT, 0);
     gs_exporter_free(exporter);
 }
 
@@ -390,8 +413,8 @@ nothing_is_started_before_the_first_span(void)
 {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(1000)), GS_OK);
-    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(1000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(1000), NULL, NULL), GS_OK);
+    CHECK_EQ(gs_exporter_shutdown(exporter, in_ms(1000), NULL, NULL), GS_OK);
     CHECK_EQ(fake.opened, 0);
     gs_exporter_free(exporter);
 }
@@ -416,7 +439,7 @@ in_child(gs_exporter *exporter, uint64_t abandoned)
             return 3;
         }
     }
-    if (gs_exporter_flush(exporter, in_ms(10000)) != GS_OK || fake_accepted() != 4) {
+    if (gs_exporter_flush(exporter, in_ms(10000), NULL, NULL) != GS_OK || fake_accepted() != 4) {
         return 4;
     }
     gs_exporter_get_stats(exporter, &stats);
@@ -448,12 +471,12 @@ a_forked_child_starts_empty_and_works(void)
     check_fork(exporter, 0);
     fake_set_hang(true);
     push_many(exporter, 5);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(20)), GS_TIMEOUT);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(20), NULL, NULL), GS_TIMEOUT);
 #if !defined(__SANITIZE_THREAD__) /* ThreadSanitizer cannot start threads in the child of a process with threads */
     check_fork(exporter, 1);
 #endif
     fake_set_hang(false);
-    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_OK);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_OK);
     CHECK_EQ(fake_accepted(), 5);
     CHECK_EQ(gs_exporter_generation(exporter), 0);
     check_books(exporter);
@@ -479,7 +502,7 @@ flush_all_the_time(void *argument)
 {
     for (int i = 0; i < 200; i++) {
         gs_exporter_stats stats;
-        (void)gs_exporter_flush(argument, in_ms(1000));
+        (void)gs_exporter_flush(argument, in_ms(1000), NULL, NULL);
         gs_exporter_get_stats(argument, &stats);
     }
     return NULL;
@@ -500,7 +523,7 @@ concurrent_pushes_flushes_and_a_shutdown_keep_the_books(void)
     }
     REQUIRE(pthread_create(&threads[PUSHERS], NULL, flush_all_the_time, exporter) == 0);
     REQUIRE(fake_wait_requests(20));
-    CHECK(gs_exporter_shutdown(exporter, in_ms(10000)) != GS_TIMEOUT);
+    CHECK(gs_exporter_shutdown(exporter, in_ms(10000), NULL, NULL) != GS_TIMEOUT);
     uint64_t pushed = 0;
     for (int i = 0; i < PUSHERS; i++) {
         void *by_thread = NULL;
@@ -524,7 +547,7 @@ messages_of_a_kind_are_limited(void)
     for (int i = 0; i < 3; i++) {
         fake_answer(GS_ANSWER_REJECTED, -1, 0);
         push_many(exporter, 1);
-        CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000)), GS_FAILED);
+        CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
     }
     gs_message message;
     CHECK(gs_exporter_next_message(exporter, &message));
@@ -545,7 +568,7 @@ CHECK_MAIN(CHECK_TEST(flush_sends_everything_in_batches), CHECK_TEST(a_full_batc
            CHECK_TEST(a_partial_success_is_counted_and_not_repeated), CHECK_TEST(a_request_that_is_too_large_is_split),
            CHECK_TEST(a_single_span_that_the_collector_finds_too_large_is_given_up),
            CHECK_TEST(flush_comes_back_at_its_deadline), CHECK_TEST(shutdown_sends_what_is_queued),
-           CHECK_TEST(shutdown_gives_up_at_its_deadline_and_says_so), CHECK_TEST(shutdown_ends_a_backoff),
+           CHECK_TEST(shutdown_gives_up_at_its_deadline_and_says_so), CHECK_TEST(shutdown_ends_a_backoff), CHECK_TEST(a_wait_can_be_broken_off),
            CHECK_TEST(a_transport_that_cannot_be_opened_loses_nothing_uncounted),
            CHECK_TEST(invalid_settings_are_refused), CHECK_TEST(nothing_is_started_before_the_first_span),
            CHECK_TEST(a_forked_child_starts_empty_and_works),

@@ -277,6 +277,20 @@ static void states_of_earlier_laps_count_for_nothing(void) {
     ring_unmake(ring);
 }
 
+static void bytes_ahead_are_where_the_next_claim_goes(void) {
+    gs_ring *ring = ring_make(8, 160, 0);
+    for (uint32_t start = 0; start < 10; start++) {
+        uint64_t bytes = 0;
+        gs_ring_claim claim;
+        ring_start_at(ring, start, start);
+        const uint8_t *ahead = gs_ring_ahead(ring, &bytes);
+        CHECK_EQ(bytes, 160 - 16 * start);
+        REQUIRE(gs_ring_try_claim(ring, NO_LEASE, 16, &claim) == GS_OK);
+        CHECK(claim.data == ahead);
+    }
+    ring_unmake(ring);
+}
+
 static void lease_must_suit_the_ring(void) {
     gs_ring *without = ring_make(2, 64, 0);
     gs_ring *with = ring_make(2, 64, 2);
@@ -326,7 +340,8 @@ static void random_moves_agree_with_a_plain_list(void) {
     ring_start_at(ring, UINT32_MAX - 5000, 0);
     for (int move = 0; move < MOVES; move++) {
         if (random_below(&random, 5) < 3) {
-            uint32_t bytes = random_below(&random, 5) == 0 ? random_below(&random, BYTES / 2 + 1) : random_below(&random, 90);
+            uint32_t bytes =
+                random_below(&random, 5) == 0 ? random_below(&random, BYTES / 2 + 1) : random_below(&random, 90);
             uint64_t extent = bytes == 0 ? 16 : (bytes + 15) / 16 * 16;
             uint64_t padding = next + extent > BYTES ? BYTES - next : 0;
             bool fits = count - first < RECORDS && used_of(kept, first, count) + padding + extent <= BYTES &&
@@ -387,5 +402,5 @@ CHECK_MAIN(CHECK_TEST(configurations_out_of_range_are_refused), CHECK_TEST(large
            CHECK_TEST(record_that_does_not_fit_before_the_end_takes_the_padding), CHECK_TEST(empty_record_is_a_record),
            CHECK_TEST(abandoned_record_is_passed_over_and_gives_its_bytes_back),
            CHECK_TEST(peeking_frees_nothing_and_freeing_may_stop_anywhere), CHECK_TEST(numbers_wrap_at_32_bits),
-           CHECK_TEST(states_of_earlier_laps_count_for_nothing), CHECK_TEST(lease_must_suit_the_ring),
-           CHECK_TEST(random_moves_agree_with_a_plain_list))
+           CHECK_TEST(states_of_earlier_laps_count_for_nothing), CHECK_TEST(bytes_ahead_are_where_the_next_claim_goes),
+           CHECK_TEST(lease_must_suit_the_ring), CHECK_TEST(random_moves_agree_with_a_plain_list))

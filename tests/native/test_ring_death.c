@@ -170,9 +170,9 @@ static void returned_lease_gives_up_its_claim(void) {
     expect_empty(&self);
 }
 
-/* Which of six records are dead, committed or abandoned, in every combination and at every place of the area; freed one
- * by one or together. Whatever is left out of the account is found by the largest record that must fit at the end, and by
- * records that are put in behind the dead while they are still in the ring. */
+/* Which of six records are dead, committed or abandoned, in every combination and at every place of the area; freed
+ * one by one or together. Whatever is left out of the account is found by the largest record that must fit at the
+ * end, and by records that are put in behind the dead while they are still in the ring. */
 static void dead_records_in_every_pattern_give_their_bytes_back(void) {
     static const uint32_t bytes[6] = {1, 60, 17, 33, 16, 40};
     unsigned wrong = 0;
@@ -229,8 +229,7 @@ static void dead_records_in_every_pattern_give_their_bytes_back(void) {
 
 CHECK_MAIN(CHECK_TEST(death_between_intent_and_claim_costs_nothing),
            CHECK_TEST(intent_of_a_living_loser_holds_up_a_dead_winner_only_until_it_goes_on),
-           CHECK_TEST(claimed_record_of_a_dead_owner_is_skipped),
-           CHECK_TEST(death_with_a_half_written_slot_is_skipped),
+           CHECK_TEST(claimed_record_of_a_dead_owner_is_skipped), CHECK_TEST(death_with_a_half_written_slot_is_skipped),
            CHECK_TEST(committed_record_of_a_dead_owner_is_delivered), CHECK_TEST(full_claim_leaves_no_intent),
            CHECK_TEST(dead_record_stays_dead_when_peeked_again),
            CHECK_TEST(lease_taken_over_from_the_dead_makes_its_record_dead_not_alive),

@@ -12,8 +12,7 @@
 
 /* Shared with children that are forked later. */
 static inline gs_ring *ring_make(uint32_t capacity_records, uint64_t capacity_bytes, uint32_t leases) {
-    gs_ring_config config = {
-        .capacity_records = capacity_records, .capacity_bytes = capacity_bytes, .leases = leases};
+    gs_ring_config config = {.capacity_records = capacity_records, .capacity_bytes = capacity_bytes, .leases = leases};
     size_t memory_bytes = gs_ring_memory_bytes(&config);
     REQUIRE(memory_bytes != 0);
     void *memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

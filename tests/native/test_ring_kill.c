@@ -18,8 +18,8 @@
 
 enum { BYTES = 200, PATIENCE_S = 20 };
 
-/* The owner is the producer's process id. Every process can ask, siblings too; a child that was killed lives until it has
- * been waited for, which its parent does at once. */
+/* The owner is the producer's process id. Every process can ask, siblings too; a child that was killed lives until
+ * it has been waited for, which its parent does at once. */
 static bool process_lives(void *context, uint64_t owner) {
     (void)context;
     return kill((pid_t)owner, 0) == 0 || errno != ESRCH;

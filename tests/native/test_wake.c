@@ -97,7 +97,8 @@ static void thread_parked_for_ever_is_woken(void) {
     }
 }
 
-/* The sanitizer keeps a thread of its own, also in a forked child: the kernel's filter would then end one thread of two. */
+/* The sanitizer keeps a thread of its own, also in a forked child: the kernel's filter would then end one thread of
+ * two. */
 #ifndef __SANITIZE_THREAD__
 /* In a child that the kernel kills at any system call but an exit. Returns its wait status. */
 static int notify_without_system_calls(uint32_t interest, uint32_t reason) {

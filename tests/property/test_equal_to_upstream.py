@@ -85,7 +85,7 @@ def test_span_recorded_by_the_sdk_equals_upstream(attributes: list[Any], fails: 
     [
         *(0, 1, -1, 127, 128, 2**31, 2**63 - 1, -(2**63), True, False, None),
         *(0.0, -0.0, 1.5, float("inf"), float("-inf"), float("nan"), 5e-324),
-        *("", "a", "é", "€", "\U0001f600", "a\0b", "ÿ" * 9, "\ufffd", "\uffff", "\U0010ffff", b"", b"\xff\0"),
+        *("", "a", "é", "€", "\U0001f600", "a\0b", "ÿ" * 9, "\ufffd", "\uffff", "\U0010ffff", "\u0800\U00010000", "\x7f\x80\u07ff\u0800", b"", b"\xff\0"),
         *([], (), {}, [None], [[]], [{}], {"": None}, {1: 2, None: 3, (1, 2): 4}, [1, "a", None, 2.5, True, b"x", [1]]),
     ],
     ids=repr,
