@@ -1,11 +1,11 @@
 # cython: language_level=3, binding=False, freethreading_compatible=True
-"""The native half of the span processor: conversion, ownership and raising. What it does is in ext/spans and ext/core."""
+"""The native half of the span processor: conversion, ownership, raising. The work is done in ext/spans and ext/core."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from core.exporter cimport (
     GS_COMPRESSION_DEFLATE,
@@ -46,7 +46,6 @@ from core.exporter cimport (
 from spans.span_encoder cimport (
     GS_ENCODE_FAILED,
     GS_ENCODE_NO_MEMORY,
-    GS_ENCODE_NOT_SAMPLED,
     GS_ENCODE_OK,
     GS_ENCODE_TOO_LARGE,
     gs_encode_status,
@@ -113,10 +112,10 @@ cdef class Pipeline:
     cdef object on_message
     cdef bint draining
 
-    def __cinit__(self, *, str protocol, str url, unix_socket, headers, double timeout_seconds, str compression, ca_file,
-                  client_certificate_file, client_key_file, proxy, max_queue_size, max_queue_bytes,
-                  max_export_batch_size, max_request_bytes, double schedule_delay_millis, double export_timeout_millis,
-                  on_message):
+    def __cinit__(
+            self, *, str protocol, str url, unix_socket, headers, double timeout_seconds, str compression, ca_file,
+            client_certificate_file, client_key_file, proxy, max_queue_size, max_queue_bytes, max_export_batch_size,
+            max_request_bytes, double schedule_delay_millis, double export_timeout_millis, on_message):
         cdef gs_exporter_config config
         cdef gs_transport_header *header_table = NULL
         memset(&config, 0, sizeof(config))

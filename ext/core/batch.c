@@ -77,9 +77,7 @@ struct gs_batch {
     size_t body_capacity;
 };
 
-static void
-table_free(table *self)
-{
+static void table_free(table *self) {
     for (size_t id = 0; id < self->capacity; id++) {
         free(self->items[id]);
     }
@@ -87,9 +85,7 @@ table_free(table *self)
 }
 
 /* Makes room for `id`; 0 or ENOMEM. */
-static int
-table_reach(table *self, uint32_t id)
-{
+static int table_reach(table *self, uint32_t id) {
     if (id < self->capacity) {
         return 0;
     }
@@ -106,9 +102,7 @@ table_reach(table *self, uint32_t id)
     return 0;
 }
 
-int
-gs_batch_new(gs_batch **self, uint32_t max_spans)
-{
+int gs_batch_new(gs_batch **self, uint32_t max_spans) {
     gs_batch *batch = calloc(1, sizeof *batch);
     if (batch != NULL) {
         batch->max_spans = max_spans;
@@ -125,9 +119,7 @@ gs_batch_new(gs_batch **self, uint32_t max_spans)
     return ENOMEM;
 }
 
-void
-gs_batch_free(gs_batch *self)
-{
+void gs_batch_free(gs_batch *self) {
     if (self == NULL) {
         return;
     }
@@ -142,9 +134,7 @@ gs_batch_free(gs_batch *self)
     free(self);
 }
 
-void
-gs_batch_clear(gs_batch *self)
-{
+void gs_batch_clear(gs_batch *self) {
     self->span_count = 0;
     self->estimated_bytes = 0;
     self->batch++;
@@ -155,16 +145,12 @@ gs_batch_clear(gs_batch *self)
     }
 }
 
-uint32_t
-gs_batch_spans(const gs_batch *self)
-{
+uint32_t gs_batch_spans(const gs_batch *self) {
     return self->span_count;
 }
 
 /* Allocates `object_bytes` with a copy of `fields` behind it. */
-static void *
-with_fields(size_t object_bytes, const uint8_t *fields, size_t field_bytes)
-{
+static void *with_fields(size_t object_bytes, const uint8_t *fields, size_t field_bytes) {
     uint8_t *object = calloc(1, object_bytes + field_bytes);
     if (object != NULL && field_bytes > 0) {
         memcpy(object + object_bytes, fields, field_bytes);
@@ -172,10 +158,8 @@ with_fields(size_t object_bytes, const uint8_t *fields, size_t field_bytes)
     return object;
 }
 
-static gs_status
-define(gs_batch *self, uint32_t scope_id, const gs_scope_definition *definition, const uint8_t *resource_fields,
-       const uint8_t *scope_fields)
-{
+static gs_status define(gs_batch *self, uint32_t scope_id, const gs_scope_definition *definition,
+                        const uint8_t *resource_fields, const uint8_t *scope_fields) {
     uint32_t resource_id = definition->resource_id;
     if (table_reach(&self->scopes, scope_id) != 0 || table_reach(&self->resources, resource_id) != 0) {
         return GS_NO_MEMORY;
@@ -203,10 +187,8 @@ define(gs_batch *self, uint32_t scope_id, const gs_scope_definition *definition,
 }
 
 /* A scope of its own for the next span, with its fields left in the record. */
-static scope *
-define_inline(gs_batch *self, const gs_scope_definition *definition, const uint8_t *resource_fields,
-              const uint8_t *scope_fields)
-{
+static scope *define_inline(gs_batch *self, const gs_scope_definition *definition, const uint8_t *resource_fields,
+                            const uint8_t *scope_fields) {
     if (self->inline_scopes == NULL) {
         self->inline_scopes = calloc(self->max_spans, sizeof *self->inline_scopes);
     }
@@ -223,9 +205,7 @@ define_inline(gs_batch *self, const gs_scope_definition *definition, const uint8
     return own_scope;
 }
 
-gs_status
-gs_batch_add(gs_batch *self, const uint8_t *record, size_t record_bytes, uint64_t max_request_bytes)
-{
+gs_status gs_batch_add(gs_batch *self, const uint8_t *record, size_t record_bytes, uint64_t max_request_bytes) {
     if (self->span_count == self->max_spans) {
         return GS_FULL;
     }
@@ -246,7 +226,8 @@ gs_batch_add(gs_batch *self, const uint8_t *record, size_t record_bytes, uint64_
             return GS_FAILED;
         }
         memcpy(&definition, at, sizeof definition);
-        if ((uint64_t)definition.resource_bytes + definition.scope_bytes + sizeof definition != header.definition_bytes ||
+        if ((uint64_t)definition.resource_bytes + definition.scope_bytes + sizeof definition !=
+                header.definition_bytes ||
             definition.resource_id > GS_SCOPE_MAX) {
             return GS_FAILED;
         }
@@ -286,9 +267,7 @@ gs_batch_add(gs_batch *self, const uint8_t *record, size_t record_bytes, uint64_
 }
 
 /* Sorts the run's spans into scope_groups and resource_groups and returns the request's size. */
-static size_t
-group(gs_batch *self, uint32_t first, uint32_t count, uint32_t *resource_count)
-{
+static size_t group(gs_batch *self, uint32_t first, uint32_t count, uint32_t *resource_count) {
     self->build++;
     uint32_t scopes = 0;
     uint32_t resources = 0;
@@ -333,18 +312,14 @@ group(gs_batch *self, uint32_t first, uint32_t count, uint32_t *resource_count)
     return request_bytes;
 }
 
-static uint8_t *
-append(uint8_t *at, const uint8_t *fields, size_t bytes)
-{
+static uint8_t *append(uint8_t *at, const uint8_t *fields, size_t bytes) {
     if (bytes > 0) {
         memcpy(at, fields, bytes);
     }
     return at + bytes;
 }
 
-gs_status
-gs_batch_build(gs_batch *self, uint32_t first, uint32_t count, const uint8_t **body, size_t *body_bytes)
-{
+gs_status gs_batch_build(gs_batch *self, uint32_t first, uint32_t count, const uint8_t **body, size_t *body_bytes) {
     uint32_t resource_count = 0;
     size_t request_bytes = group(self, first, count, &resource_count);
     if (request_bytes > self->body_capacity) {

@@ -19,16 +19,12 @@ enum { MAX_ATTEMPTS = 6, JITTER_PERCENT = 20 };
 
 enum { PAGE_BYTES = 4096 }; /* or more: then the kernel refuses, and nothing is lost but time */
 
-static int64_t
-stop_deadline(const gs_exporter *self)
-{
+static int64_t stop_deadline(const gs_exporter *self) {
     /* seq_cst, pairs with the store in gs_exporter_shutdown: read between gs_wake_prepare and gs_wake_park. */
     return atomic_load_explicit(&self->stop_deadline_ns, memory_order_seq_cst);
 }
 
-static bool
-flush_wanted(const gs_exporter *self)
-{
+static bool flush_wanted(const gs_exporter *self) {
     /* seq_cst, pairs with the store in gs_exporter_flush: read between gs_wake_prepare and gs_wake_park. */
     uint32_t target = atomic_load_explicit(&self->flush_target, memory_order_seq_cst);
     /* relaxed: the ring is this thread's own while it runs. */
@@ -37,9 +33,7 @@ flush_wanted(const gs_exporter *self)
 }
 
 /* Between 1 - JITTER_PERCENT and 1 + JITTER_PERCENT times `span_ns`. xorshift64: any spread will do. */
-static int64_t
-with_jitter(gs_exporter *self, int64_t span_ns)
-{
+static int64_t with_jitter(gs_exporter *self, int64_t span_ns) {
     self->random ^= self->random << 13;
     self->random ^= self->random >> 7;
     self->random ^= self->random << 17;
@@ -48,9 +42,7 @@ with_jitter(gs_exporter *self, int64_t span_ns)
 }
 
 /* Sleeps until the deadline or until the exporter is stopped. */
-static void
-sleep_until(gs_exporter *self, int64_t deadline_ns)
-{
+static void sleep_until(gs_exporter *self, int64_t deadline_ns) {
     while (gs_now_ns() < deadline_ns) {
         gs_wake_prepare(&self->wake, GS_WAKE_CONTROL);
         int64_t until_ns = gs_earlier(deadline_ns, stop_deadline(self));
@@ -63,9 +55,7 @@ sleep_until(gs_exporter *self, int64_t deadline_ns)
 }
 
 /* What became of `count` spans from `first` of the batch: counted, told to the flushes that wait, freed. */
-static void
-settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t accepted, gs_fail_reason reason)
-{
+static void settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t accepted, gs_fail_reason reason) {
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: this thread's own */
     uint64_t failed = count - accepted;
     pthread_mutex_lock(&self->lock);
@@ -87,16 +77,12 @@ settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t accepted, gs_
     pthread_mutex_unlock(&self->lock);
 }
 
-static const char *
-reason_text(const gs_answer *answer, const char *otherwise)
-{
+static const char *reason_text(const gs_answer *answer, const char *otherwise) {
     return answer->text[0] != '\0' ? answer->text : otherwise;
 }
 
 /* One request with its retries, for spans first .. first + count - 1. GS_TOO_LARGE asks for a split; everything else is settled. */
-static gs_status
-deliver(gs_exporter *self, uint32_t first, uint32_t count, int64_t batch_deadline_ns)
-{
+static gs_status deliver(gs_exporter *self, uint32_t first, uint32_t count, int64_t batch_deadline_ns) {
     const uint8_t *body = NULL;
     size_t body_bytes = 0;
     if (gs_batch_build(self->batch, first, count, &body, &body_bytes) != GS_OK) {
@@ -134,7 +120,8 @@ deliver(gs_exporter *self, uint32_t first, uint32_t count, int64_t batch_deadlin
         }
         case GS_ANSWER_TOO_LARGE:
             if (count > 1) {
-                self->request_limit_bytes = body_bytes / 2 > MIN_REQUEST_LIMIT_BYTES ? body_bytes / 2 : MIN_REQUEST_LIMIT_BYTES;
+                self->request_limit_bytes =
+                    body_bytes / 2 > MIN_REQUEST_LIMIT_BYTES ? body_bytes / 2 : MIN_REQUEST_LIMIT_BYTES;
                 gs_messages_say(&self->messages, GS_SAY_SPLIT, GS_MESSAGE_WARNING,
                                 "The collector refused a request of %zu bytes as too large: %s; spans batch is split, "
                                 "later requests stay under %llu bytes (set GILSCOPE_MAX_REQUEST_BYTES)",
@@ -155,20 +142,14 @@ deliver(gs_exporter *self, uint32_t first, uint32_t count, int64_t batch_deadlin
             /* A collector that says "later" until time is up has not rejected anything. */
             reason = GS_FAIL_TIMEOUT;
             break;
-        case GS_ANSWER_UNREACHABLE:
-            reason = GS_FAIL_UNREACHABLE;
-            break;
-        case GS_ANSWER_TIMEOUT:
-            reason = GS_FAIL_TIMEOUT;
-            break;
-        case GS_ANSWER_INTERRUPTED:
-            reason = GS_FAIL_SHUTDOWN;
-            break;
-        case GS_ANSWER_REJECTED:
-            break;
+        case GS_ANSWER_UNREACHABLE: reason = GS_FAIL_UNREACHABLE; break;
+        case GS_ANSWER_TIMEOUT: reason = GS_FAIL_TIMEOUT; break;
+        case GS_ANSWER_INTERRUPTED: reason = GS_FAIL_SHUTDOWN; break;
+        case GS_ANSWER_REJECTED: break;
         }
 
-        bool repeatable = answer.kind == GS_ANSWER_RETRY || answer.kind == GS_ANSWER_UNREACHABLE || answer.kind == GS_ANSWER_STALE;
+        bool repeatable =
+            answer.kind == GS_ANSWER_RETRY || answer.kind == GS_ANSWER_UNREACHABLE || answer.kind == GS_ANSWER_STALE;
         int64_t wait_ns = answer.retry_after_ns >= 0 ? answer.retry_after_ns : with_jitter(self, backoff_ns);
         int64_t now_ns = gs_now_ns();
         int64_t again_ns = gs_deadline_after(now_ns, wait_ns);
@@ -189,16 +170,15 @@ deliver(gs_exporter *self, uint32_t first, uint32_t count, int64_t batch_deadlin
         const char *text = answer.kind == GS_ANSWER_INTERRUPTED ? "the time for shutting down ran out without an answer"
                                                                 : reason_text(&answer, "unknown");
         gs_messages_say(&self->messages, GS_SAY_FAILED, GS_MESSAGE_ERROR,
-                        "Failed to export spans batch, reason: %s (%u spans lost after %d attempts)", text, count, attempt);
+                        "Failed to export spans batch, reason: %s (%u spans lost after %d attempts)", text, count,
+                        attempt);
         settle(self, first, count, 0, reason);
         return GS_OK;
     }
 }
 
 /* Sends the whole batch, in smaller requests where the collector asks for them. */
-static void
-deliver_batch(gs_exporter *self, uint32_t count)
-{
+static void deliver_batch(gs_exporter *self, uint32_t count) {
     int64_t deadline_ns = gs_deadline_after(gs_now_ns(), self->config.export_timeout_ns);
     uint32_t step = count;
     for (uint32_t first = 0; first < count;) {
@@ -215,9 +195,7 @@ deliver_batch(gs_exporter *self, uint32_t count)
 }
 
 /* Frees records that hold no span worth sending, and counts those that are not what they should be. */
-static void
-free_unsendable(gs_exporter *self, gs_ring *ring, const gs_ring_cursor *cursor, uint64_t broken)
-{
+static void free_unsendable(gs_exporter *self, gs_ring *ring, const gs_ring_cursor *cursor, uint64_t broken) {
     pthread_mutex_lock(&self->lock);
     self->counts.failed[GS_FAIL_INTERNAL] += broken;
     gs_ring_free_through(ring, cursor);
@@ -227,9 +205,7 @@ free_unsendable(gs_exporter *self, gs_ring *ring, const gs_ring_cursor *cursor, 
 
 /* Fills the batch from the oldest record on; returns its number of spans. `*pending`: it ended at a record that is
  * claimed and not committed. */
-static uint32_t
-fill(gs_exporter *self, gs_ring *ring, bool *pending)
-{
+static uint32_t fill(gs_exporter *self, gs_ring *ring, bool *pending) {
     gs_batch_clear(self->batch);
     gs_ring_cursor cursor = gs_ring_first(ring);
     *pending = false;
@@ -242,8 +218,9 @@ fill(gs_exporter *self, gs_ring *ring, bool *pending)
             break;
         }
         uint32_t filled = gs_batch_spans(self->batch);
-        gs_status added = record.data == NULL ? GS_EMPTY
-                                              : gs_batch_add(self->batch, record.data, record.bytes, self->request_limit_bytes);
+        gs_status added = record.data == NULL
+                              ? GS_EMPTY
+                              : gs_batch_add(self->batch, record.data, record.bytes, self->request_limit_bytes);
         if (added == GS_FULL) {
             break;
         }
@@ -263,18 +240,17 @@ fill(gs_exporter *self, gs_ring *ring, bool *pending)
 /* A page that is touched for the first time costs the toucher about a microsecond, and a span of 500 kB touches 122: so
  * this thread has the kernel prepare the pages that the application's threads will write to next, one request's worth
  * ahead. Later laps through the ring find all pages there. */
-static void
-warm_ahead(gs_exporter *self, gs_ring *ring)
-{
+static void warm_ahead(gs_exporter *self, gs_ring *ring) {
 #ifdef MADV_POPULATE_WRITE /* Linux 5.14; elsewhere the application's threads pay */
     uint64_t ahead_bytes = 0;
     uint8_t *start = gs_ring_ahead(ring, &ahead_bytes);
-    uint8_t *end = start + (ahead_bytes < self->config.max_request_bytes ? ahead_bytes : self->config.max_request_bytes);
+    uint8_t *end =
+        start + (ahead_bytes < self->config.max_request_bytes ? ahead_bytes : self->config.max_request_bytes);
     start = start > self->warm_end ? start : self->warm_end;
     if (end > start && (uint64_t)(end - start) >= self->config.max_request_bytes / 4) {
-        uintptr_t first_page = (uintptr_t)start & ~(uintptr_t)(PAGE_BYTES - 1);
+        start -= (uintptr_t)start % PAGE_BYTES;
         /* Without it everything works as well: a kernel that cannot is no error. */
-        (void)madvise((void *)first_page, (size_t)((uintptr_t)end - first_page), MADV_POPULATE_WRITE);
+        (void)madvise(start, (size_t)(end - start), MADV_POPULATE_WRITE);
         self->warm_end = end;
     }
 #else
@@ -284,9 +260,7 @@ warm_ahead(gs_exporter *self, gs_ring *ring)
 }
 
 /* Exports what is due: everything up to `target`, and whole batches beyond it. */
-static void
-export_due(gs_exporter *self, gs_ring *ring, uint32_t target)
-{
+static void export_due(gs_exporter *self, gs_ring *ring, uint32_t target) {
     for (;;) {
         bool stopping = stop_deadline(self) != GS_NEVER;
         if (stopping && gs_now_ns() >= stop_deadline(self)) {
@@ -309,9 +283,7 @@ export_due(gs_exporter *self, gs_ring *ring, uint32_t target)
     }
 }
 
-static void
-run(gs_exporter *self, gs_ring *ring)
-{
+static void run(gs_exporter *self, gs_ring *ring) {
     int64_t tick_ns = gs_deadline_after(gs_now_ns(), self->config.schedule_delay_ns);
     while (stop_deadline(self) == GS_NEVER) {
         warm_ahead(self, ring);
@@ -334,9 +306,7 @@ run(gs_exporter *self, gs_ring *ring)
     export_due(self, ring, gs_ring_claimed_seq(ring));
 }
 
-void
-gs_export_give_up(gs_exporter *self)
-{
+void gs_export_give_up(gs_exporter *self) {
     /* relaxed: called when the thread is gone, under the lock. */
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed);
     if (ring == NULL) {
@@ -357,11 +327,10 @@ gs_export_give_up(gs_exporter *self)
     gs_ring_free_through(ring, &cursor);
 }
 
-void *
-gs_export_thread(void *argument)
-{
+void *gs_export_thread(void *argument) {
     gs_exporter *self = argument;
-    gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: set before the thread was made */
+    gs_ring *ring =
+        atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: set before the thread was made */
     (void)pthread_setname_np(pthread_self(), "gilscope-export");
 
     char error_text[GS_ANSWER_TEXT_BYTES] = "";

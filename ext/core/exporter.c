@@ -26,9 +26,7 @@ static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static gs_exporter *all;
 static pthread_once_t fork_hooks_once = PTHREAD_ONCE_INIT;
 
-static void
-init_sync(gs_exporter *self)
-{
+static void init_sync(gs_exporter *self) {
     pthread_condattr_t attributes;
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_init(&attributes);
@@ -39,25 +37,19 @@ init_sync(gs_exporter *self)
     gs_messages_init(&self->messages);
 }
 
-static void
-before_fork(void)
-{
+static void before_fork(void) {
     pthread_mutex_lock(&all_lock);
     gs_fork_gate_shut();
 }
 
-static void
-after_fork_in_parent(void)
-{
+static void after_fork_in_parent(void) {
     gs_fork_gate_reopen(false);
     pthread_mutex_unlock(&all_lock);
 }
 
 /* After fork, in the child: no lock of an exporter is taken, since a thread that is not here any more may hold it. All
  * stores are relaxed: there is one thread. */
-static void
-after_fork_in_child(void)
-{
+static void after_fork_in_child(void) {
     gs_fork_gate_reopen(true);
     for (gs_exporter *self = all; self != NULL; self = self->next) {
         init_sync(self);
@@ -86,17 +78,13 @@ after_fork_in_child(void)
     pthread_mutex_unlock(&all_lock);
 }
 
-static void
-install_fork_hooks(void)
-{
+static void install_fork_hooks(void) {
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 /* ---- configuration ---- */
 
-static char *
-keep(char **at, const char *text)
-{
+static char *keep(char **at, const char *text) {
     if (text == NULL) {
         return NULL;
     }
@@ -106,16 +94,12 @@ keep(char **at, const char *text)
     return kept;
 }
 
-static size_t
-kept_bytes(const char *text)
-{
+static size_t kept_bytes(const char *text) {
     return text == NULL ? 0 : strlen(text) + 1;
 }
 
 /* Copies the transport's strings into memory of the exporter's own: a table of headers, then the texts. 0 or ENOMEM. */
-static int
-copy_transport_config(gs_exporter *self, const gs_transport_config *from)
-{
+static int copy_transport_config(gs_exporter *self, const gs_transport_config *from) {
     size_t bytes = from->header_count * sizeof(gs_transport_header) + kept_bytes(from->url) +
                    kept_bytes(from->unix_socket) + kept_bytes(from->ca_file) +
                    kept_bytes(from->client_certificate_file) + kept_bytes(from->client_key_file) +
@@ -144,19 +128,16 @@ copy_transport_config(gs_exporter *self, const gs_transport_config *from)
     return 0;
 }
 
-static gs_ring_config
-ring_config(const gs_exporter_config *config)
-{
+static gs_ring_config ring_config(const gs_exporter_config *config) {
     return (gs_ring_config){
         .capacity_records = config->max_queue_spans, .capacity_bytes = config->max_queue_bytes, .leases = 0};
 }
 
-int
-gs_exporter_new(gs_exporter **self, const gs_exporter_config *config)
-{
+int gs_exporter_new(gs_exporter **self, const gs_exporter_config *config) {
     gs_ring_config ring = ring_config(config);
-    if (config->max_batch_spans < 1 || config->max_batch_spans > config->max_queue_spans || config->transport.url == NULL ||
-        config->max_request_bytes < 1 || config->schedule_delay_ns < 1 || gs_ring_memory_bytes(&ring) == 0) {
+    if (config->max_batch_spans < 1 || config->max_batch_spans > config->max_queue_spans ||
+        config->transport.url == NULL || config->max_request_bytes < 1 || config->schedule_delay_ns < 1 ||
+        gs_ring_memory_bytes(&ring) == 0) {
         return EINVAL;
     }
     gs_exporter *made = NULL;
@@ -185,9 +166,7 @@ gs_exporter_new(gs_exporter **self, const gs_exporter_config *config)
 /* ---- start ---- */
 
 /* lock held. Makes the ring and the thread, or leaves everything as it was. */
-static gs_ring *
-start(gs_exporter *self)
-{
+static gs_ring *start(gs_exporter *self) {
     gs_ring_config shape = ring_config(&self->config);
     size_t ring_bytes = gs_ring_memory_bytes(&shape);
     void *memory = mmap(NULL, ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -243,9 +222,7 @@ fail:
     return NULL;
 }
 
-static gs_ring *
-started_ring(gs_exporter *self)
-{
+static gs_ring *started_ring(gs_exporter *self) {
     /* acquire, pairs with the release in start: the ring is made. */
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_acquire);
     if (ring != NULL) {
@@ -262,17 +239,13 @@ started_ring(gs_exporter *self)
 
 /* ---- pushing ---- */
 
-static gs_status
-count_drop(gs_exporter *self, gs_drop_reason reason, gs_status status)
-{
+static gs_status count_drop(gs_exporter *self, gs_drop_reason reason, gs_status status) {
     /* relaxed: a count. */
     atomic_fetch_add_explicit(&self->dropped[reason], 1, memory_order_relaxed);
     return status;
 }
 
-gs_status
-gs_exporter_try_push(gs_exporter *self, const gs_piece *pieces, size_t piece_count)
-{
+gs_status gs_exporter_try_push(gs_exporter *self, const gs_piece *pieces, size_t piece_count) {
     /* relaxed: a count. */
     atomic_fetch_add_explicit(&self->ended, 1, memory_order_relaxed);
     /* relaxed: a span that gets in while the shutdown begins is sent or counted by it. */
@@ -290,7 +263,8 @@ gs_exporter_try_push(gs_exporter *self, const gs_piece *pieces, size_t piece_cou
         bytes += pieces[i].bytes;
     }
     gs_ring_claim claim;
-    gs_status status = bytes > UINT32_MAX ? GS_TOO_LARGE : gs_ring_try_claim(ring, GS_RING_NO_LEASE, (uint32_t)bytes, &claim);
+    gs_status status =
+        bytes > UINT32_MAX ? GS_TOO_LARGE : gs_ring_try_claim(ring, GS_RING_NO_LEASE, (uint32_t)bytes, &claim);
     if (status == GS_OK) {
         uint8_t *at = claim.data;
         for (size_t i = 0; i < piece_count; i++) {
@@ -316,24 +290,18 @@ gs_exporter_try_push(gs_exporter *self, const gs_piece *pieces, size_t piece_cou
     return count_drop(self, GS_DROP_QUEUE_FULL, GS_FULL);
 }
 
-void
-gs_exporter_drop(gs_exporter *self, gs_drop_reason reason)
-{
+void gs_exporter_drop(gs_exporter *self, gs_drop_reason reason) {
     /* relaxed: a count. */
     atomic_fetch_add_explicit(&self->ended, 1, memory_order_relaxed);
     (void)count_drop(self, reason, GS_FAILED);
 }
 
-void
-gs_exporter_replaced(gs_exporter *self, uint64_t values)
-{
+void gs_exporter_replaced(gs_exporter *self, uint64_t values) {
     /* relaxed: a count. */
     atomic_fetch_add_explicit(&self->replaced, values, memory_order_relaxed);
 }
 
-uint32_t
-gs_exporter_generation(const gs_exporter *self)
-{
+uint32_t gs_exporter_generation(const gs_exporter *self) {
     /* relaxed: changes in a fork only, where there is one thread. */
     return atomic_load_explicit(&self->generation, memory_order_relaxed);
 }
@@ -341,9 +309,7 @@ gs_exporter_generation(const gs_exporter *self)
 /* ---- flushing and stopping ---- */
 
 /* lock held; let go of while keep_waiting is asked. Waits for a change, and for 100 ms at most. False: no more waiting. */
-static bool
-wait_for_change(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
-{
+static bool wait_for_change(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context) {
     int64_t now_ns = gs_now_ns();
     if (now_ns >= deadline_ns) {
         return false;
@@ -358,12 +324,11 @@ wait_for_change(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_wai
     return goes_on;
 }
 
-gs_status
-gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
-{
+gs_status gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context) {
     pthread_mutex_lock(&self->lock);
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: changed under the lock only */
-    if (atomic_load_explicit(&self->stopped, memory_order_relaxed) || self->phase == GS_PHASE_CLOSED) { /* relaxed: as pushing */
+    if (atomic_load_explicit(&self->stopped, memory_order_relaxed) ||
+        self->phase == GS_PHASE_CLOSED) { /* relaxed: as pushing */
         pthread_mutex_unlock(&self->lock);
         return GS_STOPPED;
     }
@@ -405,26 +370,20 @@ gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_w
     return status;
 }
 
-static bool
-stop_begun(gs_exporter *self)
-{
+static bool stop_begun(gs_exporter *self) {
     /* relaxed: written under the lock only. */
     return atomic_load_explicit(&self->stop_deadline_ns, memory_order_relaxed) != GS_NEVER;
 }
 
 /* lock held. Waits for the thread's end until the deadline. */
-static bool
-wait_ended(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
-{
+static bool wait_ended(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context) {
     while (self->phase == GS_PHASE_RUNNING && wait_for_change(self, deadline_ns, keep_waiting, context)) {
     }
     return self->phase != GS_PHASE_RUNNING;
 }
 
 /* lock held */
-static uint64_t
-failed_spans(const gs_exporter *self)
-{
+static uint64_t failed_spans(const gs_exporter *self) {
     uint64_t failed = 0;
     for (int reason = 0; reason < GS_FAIL_REASONS; reason++) {
         failed += self->counts.failed[reason];
@@ -432,9 +391,7 @@ failed_spans(const gs_exporter *self)
     return failed;
 }
 
-gs_status
-gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context)
-{
+gs_status gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context) {
     pthread_mutex_lock(&self->lock);
     /* relaxed: under the lock, and a push that misses it is counted as any other. */
     bool was_stopped = atomic_exchange_explicit(&self->stopped, true, memory_order_relaxed);
@@ -478,9 +435,7 @@ gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting kee
     return ended ? status : GS_TIMEOUT;
 }
 
-void
-gs_exporter_free(gs_exporter *self)
-{
+void gs_exporter_free(gs_exporter *self) {
     if (self == NULL) {
         return;
     }
@@ -511,9 +466,7 @@ gs_exporter_free(gs_exporter *self)
 
 /* ---- counting ---- */
 
-void
-gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats)
-{
+void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats) {
     pthread_mutex_lock(&self->lock);
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: changed under the lock only */
     if (self->phase == GS_PHASE_ENDED || self->phase == GS_PHASE_CLOSED) {
@@ -538,14 +491,10 @@ gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats)
     pthread_mutex_unlock(&self->lock);
 }
 
-bool
-gs_exporter_message_waiting(const gs_exporter *self)
-{
+bool gs_exporter_message_waiting(const gs_exporter *self) {
     return gs_messages_waiting(&self->messages);
 }
 
-bool
-gs_exporter_next_message(gs_exporter *self, gs_message *message)
-{
+bool gs_exporter_next_message(gs_exporter *self, gs_message *message) {
     return gs_messages_try_next(&self->messages, message);
 }

@@ -28,32 +28,32 @@
 #include "transport.h"
 
 typedef enum gs_drop_reason {
-    GS_DROP_QUEUE_FULL = 0,   /* max_queue_spans or max_queue_bytes */
-    GS_DROP_TOO_LARGE,        /* larger than the ring can ever take */
-    GS_DROP_SHUTDOWN,         /* ended after shutdown */
-    GS_DROP_ENCODING,         /* not a span that can be encoded */
+    GS_DROP_QUEUE_FULL = 0, /* max_queue_spans or max_queue_bytes */
+    GS_DROP_TOO_LARGE,      /* larger than the ring can ever take */
+    GS_DROP_SHUTDOWN,       /* ended after shutdown */
+    GS_DROP_ENCODING,       /* not a span that can be encoded */
     GS_DROP_NO_MEMORY,
     GS_DROP_REASONS,
 } gs_drop_reason;
 
 typedef enum gs_fail_reason {
-    GS_FAIL_REJECTED = 0,     /* the collector's final no, for the request */
-    GS_FAIL_PARTIAL,          /* rejected_spans of a partial success */
-    GS_FAIL_TIMEOUT,          /* the export timeout, retries included */
-    GS_FAIL_UNREACHABLE,      /* no connection, all through the retries */
-    GS_FAIL_TOO_LARGE,        /* one span alone is more than the collector takes */
-    GS_FAIL_SHUTDOWN,         /* the shutdown's time ran out */
-    GS_FAIL_INTERNAL,         /* no memory for the request; no thread could be started */
+    GS_FAIL_REJECTED = 0, /* the collector's final no, for the request */
+    GS_FAIL_PARTIAL,      /* rejected_spans of a partial success */
+    GS_FAIL_TIMEOUT,      /* the export timeout, retries included */
+    GS_FAIL_UNREACHABLE,  /* no connection, all through the retries */
+    GS_FAIL_TOO_LARGE,    /* one span alone is more than the collector takes */
+    GS_FAIL_SHUTDOWN,     /* the shutdown's time ran out */
+    GS_FAIL_INTERNAL,     /* no memory for the request; no thread could be started */
     GS_FAIL_REASONS,
 } gs_fail_reason;
 
 typedef struct gs_exporter_config {
     uint32_t max_queue_spans;
-    uint64_t max_queue_bytes;   /* address space of the ring */
+    uint64_t max_queue_bytes; /* address space of the ring */
     uint32_t max_batch_spans;
     uint64_t max_request_bytes; /* before compression; one larger span is sent alone */
     int64_t schedule_delay_ns;
-    int64_t export_timeout_ns;  /* one export with all its retries */
+    int64_t export_timeout_ns; /* one export with all its retries */
     gs_transport_config transport;
 } gs_exporter_config;
 
@@ -62,15 +62,16 @@ typedef struct gs_exporter_stats {
     uint64_t exported;
     uint64_t dropped[GS_DROP_REASONS];
     uint64_t failed[GS_FAIL_REASONS];
-    uint64_t queued;          /* in the ring, those being sent included */
+    uint64_t queued; /* in the ring, those being sent included */
     uint64_t queued_bytes;
-    uint64_t requests;        /* attempts */
+    uint64_t requests; /* attempts */
     uint64_t retries;
     uint64_t splits;
-    uint64_t request_bytes;   /* bodies before compression */
-    uint64_t sent_bytes;      /* bodies as sent */
-    uint64_t thread_cpu_ns;   /* CPU time of the native thread, 0 before it starts */
-    uint64_t replaced_values; /* values that OTLP cannot carry, replaced: counted by the encoder through gs_exporter_replaced */
+    uint64_t request_bytes; /* bodies before compression */
+    uint64_t sent_bytes;    /* bodies as sent */
+    uint64_t thread_cpu_ns; /* CPU time of the native thread, 0 before it starts */
+    uint64_t
+        replaced_values; /* values that OTLP cannot carry, replaced: counted by the encoder through gs_exporter_replaced */
 } gs_exporter_stats;
 
 typedef struct gs_exporter gs_exporter;

@@ -27,7 +27,7 @@
 typedef enum gs_phase {
     GS_PHASE_IDLE = 0, /* no thread yet, in this process */
     GS_PHASE_RUNNING,
-    GS_PHASE_ENDED, /* the thread touches nothing but its transport any more */
+    GS_PHASE_ENDED,  /* the thread touches nothing but its transport any more */
     GS_PHASE_CLOSED, /* shut down, and no thread will ever run again */
 } gs_phase;
 
@@ -45,10 +45,10 @@ struct gs_exporter {
     _Atomic(gs_ring *) ring; /* NULL until the first push in this process */
     size_t ring_bytes;
     gs_wake wake;
-    _Atomic bool stopped;                  /* no span is taken any more */
-    _Atomic uint32_t generation;           /* forks */
-    _Atomic uint32_t flush_target;         /* the thread sends everything before it without waiting for the schedule */
-    _Atomic int64_t stop_deadline_ns;      /* GS_NEVER: not stopping */
+    _Atomic bool stopped;             /* no span is taken any more */
+    _Atomic uint32_t generation;      /* forks */
+    _Atomic uint32_t flush_target;    /* the thread sends everything before it without waiting for the schedule */
+    _Atomic int64_t stop_deadline_ns; /* GS_NEVER: not stopping */
     gs_messages messages;
 
     /* One cache line for what every push counts. */
@@ -62,7 +62,7 @@ struct gs_exporter {
     pthread_t thread;
     clockid_t thread_clock;
     gs_flush_waiter *waiters;
-    gs_transport *transport; /* interrupted by shutdown, under the lock */
+    gs_transport *transport;  /* interrupted by shutdown, under the lock */
     gs_exporter_stats counts; /* the thread's share: exported, failed, requests, ... */
 
     gs_batch *batch;

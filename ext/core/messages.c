@@ -9,17 +9,14 @@
 /* Upstream's DuplicateFilter lets the same record through once in 20 s. */
 #define QUIET_NS (20 * GS_NS_PER_S)
 
-void
-gs_messages_init(gs_messages *self)
-{
+void gs_messages_init(gs_messages *self) {
     memset(self, 0, sizeof *self);
     pthread_mutex_init(&self->lock, NULL);
 }
 
 /* lock held */
-__attribute__((format(printf, 4, 0))) static void
-put(gs_messages *self, gs_message_kind kind, gs_message_level level, const char *format, va_list arguments)
-{
+__attribute__((format(printf, 4, 0))) static void put(gs_messages *self, gs_message_kind kind, gs_message_level level,
+                                                      const char *format, va_list arguments) {
     gs_message_slot *slot = &self->slots[kind];
     int64_t now_ns = gs_now_ns();
     if (slot->pending || now_ns < slot->quiet_until_ns) {
@@ -37,9 +34,7 @@ put(gs_messages *self, gs_message_kind kind, gs_message_level level, const char 
     atomic_store_explicit(&self->waiting, true, memory_order_relaxed);
 }
 
-void
-gs_messages_say(gs_messages *self, gs_message_kind kind, gs_message_level level, const char *format, ...)
-{
+void gs_messages_say(gs_messages *self, gs_message_kind kind, gs_message_level level, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     pthread_mutex_lock(&self->lock);
@@ -48,9 +43,7 @@ gs_messages_say(gs_messages *self, gs_message_kind kind, gs_message_level level,
     va_end(arguments);
 }
 
-void
-gs_messages_try_say(gs_messages *self, gs_message_kind kind, gs_message_level level, const char *format, ...)
-{
+void gs_messages_try_say(gs_messages *self, gs_message_kind kind, gs_message_level level, const char *format, ...) {
     if (pthread_mutex_trylock(&self->lock) != 0) {
         return;
     }
@@ -61,16 +54,12 @@ gs_messages_try_say(gs_messages *self, gs_message_kind kind, gs_message_level le
     pthread_mutex_unlock(&self->lock);
 }
 
-bool
-gs_messages_waiting(const gs_messages *self)
-{
+bool gs_messages_waiting(const gs_messages *self) {
     /* relaxed: a hint to look; a message that is missed now is found at the next look. */
     return atomic_load_explicit(&self->waiting, memory_order_relaxed);
 }
 
-bool
-gs_messages_try_next(gs_messages *self, gs_message *message)
-{
+bool gs_messages_try_next(gs_messages *self, gs_message *message) {
     if (pthread_mutex_trylock(&self->lock) != 0) {
         return false;
     }

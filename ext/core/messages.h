@@ -27,7 +27,11 @@ typedef enum gs_message_kind {
     GS_MESSAGE_KINDS,
 } gs_message_kind;
 
-typedef enum gs_message_level { GS_MESSAGE_DEBUG = 10, GS_MESSAGE_WARNING = 30, GS_MESSAGE_ERROR = 40 } gs_message_level;
+typedef enum gs_message_level {
+    GS_MESSAGE_DEBUG = 10,
+    GS_MESSAGE_WARNING = 30,
+    GS_MESSAGE_ERROR = 40
+} gs_message_level;
 
 typedef struct gs_message {
     gs_message_kind kind;

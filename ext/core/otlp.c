@@ -2,16 +2,12 @@
 
 #define REPLACEMENT 0xFFFDu
 
-static inline bool
-is_surrogate(uint32_t code_point)
-{
+static inline bool is_surrogate(uint32_t code_point) {
     return (code_point & 0xFFFFF800u) == 0xD800u;
 }
 
 /* Plain sums over the units, without a branch: compilers turn them into vector code. */
-bool
-gs_text_measure(gs_text *text)
-{
+bool gs_text_measure(gs_text *text) {
     size_t units = text->units;
     size_t bytes = units;
     size_t surrogates = 0;
@@ -45,9 +41,7 @@ gs_text_measure(gs_text *text)
     return surrogates != 0;
 }
 
-static inline uint8_t *
-write_code_point(uint8_t *at, uint32_t code_point)
-{
+static inline uint8_t *write_code_point(uint8_t *at, uint32_t code_point) {
     if (code_point < 0x80) {
         *at++ = (uint8_t)code_point;
         return at;
@@ -69,9 +63,7 @@ write_code_point(uint8_t *at, uint32_t code_point)
 }
 
 /* Latin text is mostly ASCII: eight units at a time as long as no high bit is set. */
-static uint8_t *
-transcode_ucs1(uint8_t *at, const uint8_t *unit, size_t units)
-{
+static uint8_t *transcode_ucs1(uint8_t *at, const uint8_t *unit, size_t units) {
     size_t i = 0;
     while (i < units) {
         uint64_t eight;
@@ -91,14 +83,10 @@ transcode_ucs1(uint8_t *at, const uint8_t *unit, size_t units)
     return at;
 }
 
-uint8_t *
-gs_text_transcode(uint8_t *at, const gs_text *text)
-{
+uint8_t *gs_text_transcode(uint8_t *at, const gs_text *text) {
     size_t units = text->units;
     switch (text->form) {
-    case GS_TEXT_UTF8:
-        memcpy(at, text->data, text->bytes);
-        return at + text->bytes;
+    case GS_TEXT_UTF8: memcpy(at, text->data, text->bytes); return at + text->bytes;
     case GS_TEXT_UCS1: return transcode_ucs1(at, text->data, units);
     case GS_TEXT_UCS2: {
         const uint16_t *unit = text->data;
@@ -119,9 +107,7 @@ gs_text_transcode(uint8_t *at, const gs_text *text)
 }
 
 /* Source: The Unicode Standard, table 3-7, "Well-Formed UTF-8 Byte Sequences" */
-bool
-gs_text_is_utf8(const uint8_t *data, size_t bytes)
-{
+bool gs_text_is_utf8(const uint8_t *data, size_t bytes) {
     size_t i = 0;
     while (i < bytes) {
         uint8_t lead = data[i++];
@@ -145,25 +131,19 @@ gs_text_is_utf8(const uint8_t *data, size_t bytes)
     return true;
 }
 
-void
-gs_otlp_write_text(gs_wire *wire, uint32_t field, const gs_text *text)
-{
+void gs_otlp_write_text(gs_wire *wire, uint32_t field, const gs_text *text) {
     if (text->bytes != 0 && gs_wire_reserve(wire, GS_OTLP_FIELD_HEAD_BYTES + text->bytes)) {
         wire->at = gs_text_write(gs_len_field_write(wire->at, field, text->bytes), text);
     }
 }
 
-void
-gs_otlp_write_varint(gs_wire *wire, uint32_t field, uint64_t value)
-{
+void gs_otlp_write_varint(gs_wire *wire, uint32_t field, uint64_t value) {
     if (value != 0 && gs_wire_reserve(wire, GS_OTLP_FIELD_HEAD_BYTES)) {
         wire->at = gs_varint_write(gs_tag_write(wire->at, field, GS_WIRE_VARINT), value);
     }
 }
 
-void
-gs_otlp_write_fixed64(gs_wire *wire, uint32_t field, uint64_t value)
-{
+void gs_otlp_write_fixed64(gs_wire *wire, uint32_t field, uint64_t value) {
     if (value != 0 && gs_wire_reserve(wire, GS_OTLP_FIELD_HEAD_BYTES)) {
         wire->at = gs_fixed64_write(gs_tag_write(wire->at, field, GS_WIRE_FIXED64), value);
     }

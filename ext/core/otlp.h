@@ -5,9 +5,9 @@
  * are concatenation.
  *
  * A definition is a gs_scope_definition, then `resource_bytes` bytes: the fields `resource` (1) and `schema_url` (3) of
- * ResourceSpans; then `scope_bytes` bytes: the fields `scope` (1) and `schema_url` (3) of ScopeSpans. The first record that
- * names a scope carries its definition; the consumer keeps it. A record with the scope GS_SCOPE_INLINE always carries
- * one, and nothing is kept: for producers that have defined too many.
+ * ResourceSpans; then `scope_bytes` bytes: the fields `scope` (1) and `schema_url` (3) of ScopeSpans. The first record
+ * that names a scope carries its definition; the consumer keeps it. A record with the scope GS_SCOPE_INLINE always
+ * carries one, and nothing is kept: for producers that have defined too many.
  */
 #ifndef GS_OTLP_H
 #define GS_OTLP_H
@@ -20,7 +20,7 @@
 #include "wire.h"
 
 #define GS_SCOPE_INLINE UINT32_C(0)
-#define GS_SCOPE_MAX UINT32_C(65535) /* scope and resource ids are 1..GS_SCOPE_MAX, given out in ascending order */
+#define GS_SCOPE_MAX    UINT32_C(65535) /* scope and resource ids are 1..GS_SCOPE_MAX, given out in ascending order */
 
 typedef struct gs_span_record {
     uint32_t scope_id;
@@ -33,7 +33,8 @@ typedef struct gs_scope_definition {
     uint32_t scope_bytes;
 } gs_scope_definition;
 
-/* Field numbers. Source: opentelemetry-proto, the files named; unchanged since 1.0 (Span.flags: 1.1, Link.flags: 1.1). */
+/* Field numbers. Source: opentelemetry-proto, the files named; unchanged since 1.0 (Span.flags: 1.1, Link.flags: 1.1).
+ * */
 
 /* trace/v1/trace.proto */
 enum { GS_RESOURCE_SPANS_RESOURCE = 1, GS_RESOURCE_SPANS_SCHEMA_URL = 3 };
@@ -66,11 +67,15 @@ enum {
 };
 enum { GS_STATUS_MESSAGE = 2, GS_STATUS_CODE = 3 };
 #define GS_SPAN_FLAGS_HAS_IS_REMOTE UINT32_C(0x100)
-#define GS_SPAN_FLAGS_IS_REMOTE UINT32_C(0x200)
+#define GS_SPAN_FLAGS_IS_REMOTE     UINT32_C(0x200)
 
 /* resource/v1/resource.proto, common/v1/common.proto */
 enum { GS_RESOURCE_ATTRIBUTES = 1 };
-enum { GS_INSTRUMENTATION_SCOPE_NAME = 1, GS_INSTRUMENTATION_SCOPE_VERSION = 2, GS_INSTRUMENTATION_SCOPE_ATTRIBUTES = 3 };
+enum {
+    GS_INSTRUMENTATION_SCOPE_NAME = 1,
+    GS_INSTRUMENTATION_SCOPE_VERSION = 2,
+    GS_INSTRUMENTATION_SCOPE_ATTRIBUTES = 3
+};
 enum { GS_KEY_VALUE_KEY = 1, GS_KEY_VALUE_VALUE = 2 };
 enum { GS_ARRAY_VALUE_VALUES = 1, GS_KEY_VALUE_LIST_VALUES = 1 };
 enum {
@@ -84,9 +89,9 @@ enum {
 };
 
 /* protobuf implementations refuse messages nested deeper than this, the outermost included (C++, Java, upb: 100). */
-#define GS_OTLP_MAX_DEPTH 100
-/* Depth of the AnyValue of an attribute: ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, KeyValue, AnyValue;
- * one more in an event or a link. For a resource, or a scope, it is less; one limit is kept for all. */
+#define GS_OTLP_MAX_DEPTH        100
+/* Depth of the AnyValue of an attribute: ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, KeyValue,
+ * AnyValue; one more in an event or a link. For a resource, or a scope, it is less; one limit is kept for all. */
 #define GS_OTLP_SPAN_VALUE_DEPTH 6
 
 /* Text as its owner keeps it, and its length as UTF-8. A code unit takes 1, 2 or 4 bytes and is one code point; or the
@@ -113,9 +118,7 @@ uint8_t *gs_text_transcode(uint8_t *at, const gs_text *text);
 bool gs_text_is_utf8(const uint8_t *data, size_t bytes);
 
 /* A copy that is fast for the short runs that attributes consist of; the areas do not overlap. */
-static inline uint8_t *
-gs_bytes_write(uint8_t *at, const void *data, size_t bytes)
-{
+static inline uint8_t *gs_bytes_write(uint8_t *at, const void *data, size_t bytes) {
     const uint8_t *from = data;
     uint64_t head, tail;
     if (bytes >= 8 && bytes <= 32) {
@@ -151,9 +154,7 @@ gs_bytes_write(uint8_t *at, const void *data, size_t bytes)
     return at + bytes;
 }
 
-static inline uint8_t *
-gs_text_write(uint8_t *at, const gs_text *text)
-{
+static inline uint8_t *gs_text_write(uint8_t *at, const gs_text *text) {
     return __builtin_expect(text->form == GS_TEXT_UTF8, 1) ? gs_bytes_write(at, text->data, text->bytes)
                                                            : gs_text_transcode(at, text);
 }
@@ -168,9 +169,7 @@ typedef struct gs_scalar {
 } gs_scalar;
 
 /* Bytes of the AnyValue's content. */
-static inline size_t
-gs_scalar_size(const gs_scalar *scalar)
-{
+static inline size_t gs_scalar_size(const gs_scalar *scalar) {
     switch (scalar->field) {
     case GS_ANY_VALUE_STRING:
     case GS_ANY_VALUE_BYTES: return 1 + gs_varint_size(scalar->text.bytes) + scalar->text.bytes;
@@ -181,16 +180,12 @@ gs_scalar_size(const gs_scalar *scalar)
     }
 }
 
-static inline bool
-gs_scalar_is_text(const gs_scalar *scalar)
-{
+static inline bool gs_scalar_is_text(const gs_scalar *scalar) {
     return scalar->field == GS_ANY_VALUE_STRING || scalar->field == GS_ANY_VALUE_BYTES;
 }
 
 /* The AnyValue's content; of a text, what comes before the text itself. */
-static inline uint8_t *
-gs_scalar_write_head(uint8_t *at, const gs_scalar *scalar)
-{
+static inline uint8_t *gs_scalar_write_head(uint8_t *at, const gs_scalar *scalar) {
     switch (scalar->field) {
     case GS_ANY_VALUE_STRING:
     case GS_ANY_VALUE_BYTES: return gs_len_field_write(at, scalar->field, scalar->text.bytes);
@@ -202,14 +197,13 @@ gs_scalar_write_head(uint8_t *at, const gs_scalar *scalar)
 }
 
 /* Longest head of any length-delimited field of ours, and of all heads of a key-value pair together. */
-#define GS_OTLP_FIELD_HEAD_BYTES (2u + GS_VARINT_MAX_BYTES)
+#define GS_OTLP_FIELD_HEAD_BYTES     (2u + GS_VARINT_MAX_BYTES)
 #define GS_OTLP_KEY_VALUE_HEAD_BYTES (4u * GS_OTLP_FIELD_HEAD_BYTES)
 
 /* Writes field `field`, a KeyValue with this key and this value, and makes room; of a value that is text its last
  * `text.bytes` bytes are left to the caller when `leave_text`: they come next. */
-static inline void
-gs_otlp_write_key_value(gs_wire *wire, uint32_t field, const gs_text *key, const gs_scalar *value, bool leave_text)
-{
+static inline void gs_otlp_write_key_value(gs_wire *wire, uint32_t field, const gs_text *key, const gs_scalar *value,
+                                           bool leave_text) {
     size_t value_bytes = gs_scalar_size(value);
     size_t own_bytes = GS_OTLP_KEY_VALUE_HEAD_BYTES + key->bytes + (leave_text ? 0 : value_bytes);
     if (!gs_wire_reserve(wire, own_bytes)) {
@@ -232,9 +226,7 @@ gs_otlp_write_key_value(gs_wire *wire, uint32_t field, const gs_text *key, const
 }
 
 /* Writes field `field`, an AnyValue: as gs_otlp_write_key_value. */
-static inline void
-gs_otlp_write_any_value(gs_wire *wire, uint32_t field, const gs_scalar *value, bool leave_text)
-{
+static inline void gs_otlp_write_any_value(gs_wire *wire, uint32_t field, const gs_scalar *value, bool leave_text) {
     size_t value_bytes = gs_scalar_size(value);
     if (!gs_wire_reserve(wire, GS_OTLP_KEY_VALUE_HEAD_BYTES + (leave_text ? 0 : value_bytes))) {
         return;

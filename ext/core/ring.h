@@ -28,7 +28,7 @@
  * | slot.state   | commit, abandon     | PUBLISH (release) | peek             | OBSERVE (acq)     | the record        |
  * |              | skip_dead           | relaxed           | peek, skip_dead  | OBSERVE, relaxed  | same thread       |
  * | freed        | free_through        | RECYCLE (release) | try_claim        | REUSE (acq)       | licence to reuse  |
- * | lease.intent | try_claim, commit.. | INTENT (release)  | skip_dead        | INTENT_SEEN (acq) | earlier records' |
+ * | lease.intent | try_claim, commit.. | INTENT (release)  | skip_dead        | INTENT_SEEN (acq) | earlier commits   |
  * | lease.owner  | lease, lease_return | acq_rel, release  | lease, skip_dead | acq_rel, relaxed  | the lease's words |
  * (the orders are RING_ORDER_ macros in ring.c)
  *

@@ -32,8 +32,8 @@
  *    wake-up everything the notifier did before is visible.
  *
  * fork: in the child call gs_wake_init again.
- * Tests: tests/native/test_wake.c (mutant PREPARE), tests/model/ (W1, W2 in every order that C11 allows, with a mutant for
- * every macro; park.pml).
+ * Tests: tests/native/test_wake.c (mutant PREPARE), tests/model/ (W1, W2 in every order that C11 allows, with a mutant
+ * for every macro; park.pml).
  */
 #ifndef GS_WAKE_H
 #define GS_WAKE_H

@@ -23,25 +23,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GS_WIRE_VARINT 0u
-#define GS_WIRE_FIXED64 1u
-#define GS_WIRE_LEN 2u
-#define GS_WIRE_FIXED32 5u
+#define GS_WIRE_VARINT           0u
+#define GS_WIRE_FIXED64          1u
+#define GS_WIRE_LEN              2u
+#define GS_WIRE_FIXED32          5u
 #define GS_WIRE_TAG(field, type) (((uint32_t)(field) << 3) | (type))
-#define GS_VARINT_MAX_BYTES 10u
+#define GS_VARINT_MAX_BYTES      10u
 
 /* 1..10 */
-static inline size_t
-gs_varint_size(uint64_t value)
-{
+static inline size_t gs_varint_size(uint64_t value) {
     /* ceil(bits / 7) without a division: (bits * 9 + 64) / 64 agrees for bits 1..64. */
     unsigned bits = 64u - (unsigned)__builtin_clzll(value | 1u);
     return (bits * 9u + 64u) >> 6;
 }
 
-static inline uint8_t *
-gs_varint_write(uint8_t *at, uint64_t value)
-{
+static inline uint8_t *gs_varint_write(uint8_t *at, uint64_t value) {
     while (value >= 0x80u) {
         *at++ = (uint8_t)(value | 0x80u);
         value >>= 7;
@@ -50,29 +46,21 @@ gs_varint_write(uint8_t *at, uint64_t value)
     return at;
 }
 
-static inline uint8_t *
-gs_tag_write(uint8_t *at, uint32_t field, uint32_t type)
-{
+static inline uint8_t *gs_tag_write(uint8_t *at, uint32_t field, uint32_t type) {
     return gs_varint_write(at, GS_WIRE_TAG(field, type));
 }
 
 /* Tag and length of a length-delimited field; the `bytes` bytes themselves follow. */
-static inline uint8_t *
-gs_len_field_write(uint8_t *at, uint32_t field, uint64_t bytes)
-{
+static inline uint8_t *gs_len_field_write(uint8_t *at, uint32_t field, uint64_t bytes) {
     return gs_varint_write(gs_tag_write(at, field, GS_WIRE_LEN), bytes);
 }
 
 /* Size of a length-delimited field as a whole. */
-static inline uint64_t
-gs_len_field_size(uint32_t field, uint64_t bytes)
-{
+static inline uint64_t gs_len_field_size(uint32_t field, uint64_t bytes) {
     return gs_varint_size(GS_WIRE_TAG(field, GS_WIRE_LEN)) + gs_varint_size(bytes) + bytes;
 }
 
-static inline uint8_t *
-gs_fixed32_write(uint8_t *at, uint32_t value)
-{
+static inline uint8_t *gs_fixed32_write(uint8_t *at, uint32_t value) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     value = __builtin_bswap32(value);
 #endif
@@ -80,9 +68,7 @@ gs_fixed32_write(uint8_t *at, uint32_t value)
     return at + sizeof value;
 }
 
-static inline uint8_t *
-gs_fixed64_write(uint8_t *at, uint64_t value)
-{
+static inline uint8_t *gs_fixed64_write(uint8_t *at, uint64_t value) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     value = __builtin_bswap64(value);
 #endif
@@ -90,7 +76,8 @@ gs_fixed64_write(uint8_t *at, uint64_t value)
     return at + sizeof value;
 }
 
-/* What a message is written into. All zero is an empty buffer that may grow to nothing: gs_wire_reset says the limit. */
+/* What a message is written into. All zero is an empty buffer that may grow to nothing: gs_wire_reset says the limit.
+ * */
 #define GS_WIRE_MAX_LENT 16u
 
 typedef struct gs_wire_lent {
@@ -113,9 +100,7 @@ typedef struct gs_wire {
 } gs_wire;
 
 /* The buffer is empty, except for `headroom_bytes` that the caller fills later; keeps its memory. */
-static inline void
-gs_wire_reset(gs_wire *self, size_t headroom_bytes, size_t limit_bytes)
-{
+static inline void gs_wire_reset(gs_wire *self, size_t headroom_bytes, size_t limit_bytes) {
     self->at = self->start;
     self->end = self->start;
     self->limit_bytes = limit_bytes;
@@ -129,16 +114,12 @@ gs_wire_reset(gs_wire *self, size_t headroom_bytes, size_t limit_bytes)
     }
 }
 
-static inline void
-gs_wire_free(gs_wire *self)
-{
+static inline void gs_wire_free(gs_wire *self) {
     free(self->start);
     memset(self, 0, sizeof *self);
 }
 
-static inline bool
-gs_wire_fail(gs_wire *self, bool out_of_memory)
-{
+static inline bool gs_wire_fail(gs_wire *self, bool out_of_memory) {
     if (!self->failed) {
         self->failed = true;
         self->out_of_memory = out_of_memory;
@@ -149,9 +130,7 @@ gs_wire_fail(gs_wire *self, bool out_of_memory)
 }
 
 /* The slow half of gs_wire_reserve: at least doubles the memory. */
-__attribute__((noinline, unused)) static bool
-gs_wire_grow(gs_wire *self, size_t bytes)
-{
+__attribute__((noinline, unused)) static bool gs_wire_grow(gs_wire *self, size_t bytes) {
     size_t used_bytes = (size_t)(self->at - self->start);
     if (self->failed) {
         return false;
@@ -179,24 +158,18 @@ gs_wire_grow(gs_wire *self, size_t bytes)
 }
 
 /* True if `bytes` may be written at `at`; false: the buffer has failed. Addresses in the buffer are void after it. */
-static inline bool
-gs_wire_reserve(gs_wire *self, size_t bytes)
-{
+static inline bool gs_wire_reserve(gs_wire *self, size_t bytes) {
     return __builtin_expect((size_t)(self->end - self->at) >= bytes, 1) || gs_wire_grow(self, bytes);
 }
 
 /* Bytes of the message so far, from an arbitrary origin: differences count. */
-static inline size_t
-gs_wire_position(const gs_wire *self)
-{
+static inline size_t gs_wire_position(const gs_wire *self) {
     return (size_t)(self->at - self->start) + self->lent_bytes;
 }
 
-/* The message continues with `bytes` bytes at `data`, which stay valid and unchanged until the message is used up. False:
- * no more can be lent, copy it. */
-static inline bool
-gs_wire_lend(gs_wire *self, const void *data, size_t bytes)
-{
+/* The message continues with `bytes` bytes at `data`, which stay valid and unchanged until the message is used up.
+ * False: no more can be lent, copy it. */
+static inline bool gs_wire_lend(gs_wire *self, const void *data, size_t bytes) {
     if (self->failed || self->lent_count == GS_WIRE_MAX_LENT) {
         return false;
     }
@@ -220,9 +193,7 @@ typedef struct gs_wire_mark {
 } gs_wire_mark;
 
 /* Begins a length-delimited field. Makes room. */
-static inline gs_wire_mark
-gs_wire_open(gs_wire *self, uint32_t field)
-{
+static inline gs_wire_mark gs_wire_open(gs_wire *self, uint32_t field) {
     if (gs_wire_reserve(self, 2 * GS_VARINT_MAX_BYTES)) {
         self->at = gs_tag_write(self->at, field, GS_WIRE_LEN) + 1;
     }
@@ -230,9 +201,7 @@ gs_wire_open(gs_wire *self, uint32_t field)
 }
 
 /* Ends the field that was begun last and not ended. Makes room. */
-static inline void
-gs_wire_close(gs_wire *self, gs_wire_mark mark)
-{
+static inline void gs_wire_close(gs_wire *self, gs_wire_mark mark) {
     if (__builtin_expect(self->failed, 0)) {
         return;
     }
@@ -253,11 +222,9 @@ gs_wire_close(gs_wire *self, gs_wire_mark mark)
     gs_varint_write(self->start + mark.offset - 1, content_bytes);
 }
 
-/* As if the field that was begun last and not ended had never been begun; `tag_bytes` is what its tag took. Also right when
- * the buffer has grown since. */
-static inline void
-gs_wire_cancel(gs_wire *self, gs_wire_mark mark, size_t tag_bytes)
-{
+/* As if the field that was begun last and not ended had never been begun; `tag_bytes` is what its tag took. Also right
+ * when the buffer has grown since. */
+static inline void gs_wire_cancel(gs_wire *self, gs_wire_mark mark, size_t tag_bytes) {
     if (self->failed) {
         return;
     }

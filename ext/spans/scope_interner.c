@@ -30,23 +30,17 @@ struct gs_scope_interner {
 };
 
 /* I2: from acquiring `busy` to releasing it the tables are the caller's. False: somebody else's, do without. */
-static bool
-enter(gs_scope_interner *self)
-{
+static bool enter(gs_scope_interner *self) {
     /* acquire, pairs with the store in leave (I2): may read and write the tables */
     return !atomic_exchange_explicit(&self->busy, true, memory_order_acquire);
 }
 
-static void
-leave(gs_scope_interner *self)
-{
+static void leave(gs_scope_interner *self) {
     /* release, pairs with the exchange in enter (I2) */
     atomic_store_explicit(&self->busy, false, memory_order_release);
 }
 
-static void
-free_after_fork(gs_scope_interner *self, uint32_t generation)
-{
+static void free_after_fork(gs_scope_interner *self, uint32_t generation) {
     /* relaxed: the child has had one thread since the fork; whoever sees the new generation first frees the tables */
     if (atomic_load_explicit(&self->generation, memory_order_relaxed) != generation) {
         if (atomic_exchange_explicit(&self->generation, generation, memory_order_relaxed) != generation) {
@@ -56,9 +50,7 @@ free_after_fork(gs_scope_interner *self, uint32_t generation)
 }
 
 /* Eight bytes a step; good enough for a table that compares what it finds. */
-static uint64_t
-hash_bytes(uint64_t hash, gs_definition_fields fields)
-{
+static uint64_t hash_bytes(uint64_t hash, gs_definition_fields fields) {
     const uint64_t odd = UINT64_C(0x9E3779B97F4A7C15);
     hash ^= fields.bytes;
     for (size_t i = 0; i < fields.bytes; i += sizeof(uint64_t)) {
@@ -71,16 +63,12 @@ hash_bytes(uint64_t hash, gs_definition_fields fields)
     return hash;
 }
 
-static bool
-same_fields(gs_definition_fields one, gs_definition_fields other)
-{
+static bool same_fields(gs_definition_fields one, gs_definition_fields other) {
     return one.bytes == other.bytes && (one.bytes == 0 || memcmp(one.data, other.data, one.bytes) == 0);
 }
 
 /* Room for one more. */
-static bool
-make_room(table *self, uint64_t (*hash_of)(const void *item))
-{
+static bool make_room(table *self, uint64_t (*hash_of)(const void *item)) {
     if ((size_t)self->count * 2 < self->capacity) {
         return true;
     }
@@ -104,9 +92,7 @@ make_room(table *self, uint64_t (*hash_of)(const void *item))
     return true;
 }
 
-static void
-insert(table *self, void *item, uint64_t hash)
-{
+static void insert(table *self, void *item, uint64_t hash) {
     size_t at = (size_t)hash & (self->capacity - 1);
     while (self->slots[at] != NULL) {
         at = (at + 1) & (self->capacity - 1);
@@ -115,21 +101,15 @@ insert(table *self, void *item, uint64_t hash)
     self->count++;
 }
 
-static uint64_t
-resource_hash(const void *item)
-{
+static uint64_t resource_hash(const void *item) {
     return ((const gs_resource *)item)->hash;
 }
 
-static uint64_t
-scope_hash(const void *item)
-{
+static uint64_t scope_hash(const void *item) {
     return ((const gs_scope *)item)->hash;
 }
 
-static gs_resource *
-find_resource(const table *self, uint64_t hash, gs_definition_fields fields)
-{
+static gs_resource *find_resource(const table *self, uint64_t hash, gs_definition_fields fields) {
     for (size_t i = (size_t)hash; self->capacity != 0; i++) {
         gs_resource *found = self->slots[i & (self->capacity - 1)];
         if (found == NULL || (found->hash == hash && same_fields(found->fields, fields))) {
@@ -139,9 +119,8 @@ find_resource(const table *self, uint64_t hash, gs_definition_fields fields)
     return NULL;
 }
 
-static gs_scope *
-find_scope(const table *self, uint64_t hash, const gs_resource *resource, gs_definition_fields fields)
-{
+static gs_scope *find_scope(const table *self, uint64_t hash, const gs_resource *resource,
+                            gs_definition_fields fields) {
     for (size_t i = (size_t)hash; self->capacity != 0; i++) {
         gs_scope *found = self->slots[i & (self->capacity - 1)];
         if (found == NULL ||
@@ -153,9 +132,7 @@ find_scope(const table *self, uint64_t hash, const gs_resource *resource, gs_def
 }
 
 /* One allocation, the bytes behind the struct. */
-static gs_resource *
-new_resource(uint32_t id, uint64_t hash, gs_definition_fields fields)
-{
+static gs_resource *new_resource(uint32_t id, uint64_t hash, gs_definition_fields fields) {
     gs_resource *self = malloc(sizeof *self + fields.bytes);
     if (self != NULL) {
         uint8_t *copy = (uint8_t *)(self + 1);
@@ -165,9 +142,7 @@ new_resource(uint32_t id, uint64_t hash, gs_definition_fields fields)
     return self;
 }
 
-static gs_scope *
-new_scope(uint32_t id, uint64_t hash, const gs_resource *resource, gs_definition_fields fields)
-{
+static gs_scope *new_scope(uint32_t id, uint64_t hash, const gs_resource *resource, gs_definition_fields fields) {
     gs_scope *self = malloc(sizeof *self + fields.bytes);
     if (self != NULL) {
         uint8_t *copy = (uint8_t *)(self + 1);
@@ -182,9 +157,7 @@ new_scope(uint32_t id, uint64_t hash, const gs_resource *resource, gs_definition
 }
 
 /* With the tables: the resource, numbered if it was not; NULL: no number left, or no memory. */
-static gs_resource *
-intern_resource(gs_scope_interner *self, gs_definition_fields fields)
-{
+static gs_resource *intern_resource(gs_scope_interner *self, gs_definition_fields fields) {
     uint64_t hash = hash_bytes(1, fields);
     gs_resource *resource = find_resource(&self->resources, hash, fields);
     if (resource == NULL && self->resources.count < GS_SCOPE_MAX && make_room(&self->resources, resource_hash)) {
@@ -196,9 +169,7 @@ intern_resource(gs_scope_interner *self, gs_definition_fields fields)
     return resource;
 }
 
-static gs_scope *
-intern_scope(gs_scope_interner *self, const gs_resource *resource, gs_definition_fields fields)
-{
+static gs_scope *intern_scope(gs_scope_interner *self, const gs_resource *resource, gs_definition_fields fields) {
     uint64_t hash = hash_bytes(resource->hash, fields);
     gs_scope *scope = find_scope(&self->scopes, hash, resource, fields);
     if (scope == NULL && self->scopes.count < GS_SCOPE_MAX && make_room(&self->scopes, scope_hash)) {
@@ -210,9 +181,7 @@ intern_scope(gs_scope_interner *self, const gs_resource *resource, gs_definition
     return scope;
 }
 
-static gs_scope *
-inline_scope(gs_definition_fields resource_fields, gs_definition_fields scope_fields)
-{
+static gs_scope *inline_scope(gs_definition_fields resource_fields, gs_definition_fields scope_fields) {
     gs_resource *resource = new_resource(GS_SCOPE_INLINE, 0, resource_fields);
     gs_scope *scope = resource == NULL ? NULL : new_scope(GS_SCOPE_INLINE, 0, resource, scope_fields);
     if (scope == NULL) {
@@ -221,23 +190,17 @@ inline_scope(gs_definition_fields resource_fields, gs_definition_fields scope_fi
     return scope;
 }
 
-static identity *
-identity_slot(gs_scope_interner *self, const PyObject *resource, const PyObject *scope)
-{
+static identity *identity_slot(gs_scope_interner *self, const PyObject *resource, const PyObject *scope) {
     /* Objects are 16 bytes apart at least. */
     uintptr_t mixed = ((uintptr_t)resource >> 4) * 3 ^ (uintptr_t)scope >> 4 ^ (uintptr_t)scope >> 10;
     return &self->identities[mixed % IDENTITY_SLOTS];
 }
 
-gs_scope_interner *
-gs_scope_interner_new(void)
-{
+gs_scope_interner *gs_scope_interner_new(void) {
     return calloc(1, sizeof(gs_scope_interner));
 }
 
-void
-gs_scope_interner_free(gs_scope_interner *self)
-{
+void gs_scope_interner_free(gs_scope_interner *self) {
     if (self == NULL) {
         return;
     }
@@ -256,9 +219,7 @@ gs_scope_interner_free(gs_scope_interner *self)
     free(self);
 }
 
-gs_scope *
-gs_scope_interner_find(gs_scope_interner *self, PyObject *resource, PyObject *scope, uint32_t generation)
-{
+gs_scope *gs_scope_interner_find(gs_scope_interner *self, PyObject *resource, PyObject *scope, uint32_t generation) {
     free_after_fork(self, generation);
     if (!enter(self)) {
         return NULL;
@@ -269,10 +230,8 @@ gs_scope_interner_find(gs_scope_interner *self, PyObject *resource, PyObject *sc
     return found;
 }
 
-gs_scope *
-gs_scope_interner_add(gs_scope_interner *self, PyObject *resource, gs_definition_fields resource_fields, PyObject *scope,
-                      gs_definition_fields scope_fields)
-{
+gs_scope *gs_scope_interner_add(gs_scope_interner *self, PyObject *resource, gs_definition_fields resource_fields,
+                                PyObject *scope, gs_definition_fields scope_fields) {
     if (!enter(self)) {
         return inline_scope(resource_fields, scope_fields);
     }
@@ -290,9 +249,7 @@ gs_scope_interner_add(gs_scope_interner *self, PyObject *resource, gs_definition
     return interned != NULL ? interned : inline_scope(resource_fields, scope_fields);
 }
 
-void
-gs_scope_release(gs_scope *scope)
-{
+void gs_scope_release(gs_scope *scope) {
     if (scope != NULL && scope->id == GS_SCOPE_INLINE) {
         /* Belongs to this scope alone. A resource with a number never stands behind one without. */
         free((gs_resource *)(uintptr_t)scope->resource);

@@ -5,9 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static PyObject *
-import_attribute(const char *module_name, const char *name)
-{
+static PyObject *import_attribute(const char *module_name, const char *name) {
     PyObject *module = PyImport_ImportModule(module_name);
     if (module == NULL) {
         return NULL;
@@ -17,10 +15,9 @@ import_attribute(const char *module_name, const char *name)
     return attribute;
 }
 
-/* A reference to the type if `instance` is an instance of exactly it and has each of the slots; else NULL and no exception. */
-static PyTypeObject *
-type_with_slots(PyObject *type, PyObject *instance, PyObject *const *slots, size_t slot_count)
-{
+/* A reference to the type if `instance` is an instance of exactly it and has each of the slots; else NULL and no
+ * exception. */
+static PyTypeObject *type_with_slots(PyObject *type, PyObject *instance, PyObject *const *slots, size_t slot_count) {
     bool known = instance != NULL && PyType_Check(type) && Py_TYPE(instance) == (PyTypeObject *)type;
     for (size_t i = 0; known && i < slot_count; i++) {
         PyObject *value = PyObject_GetAttr(instance, slots[i]);
@@ -31,11 +28,10 @@ type_with_slots(PyObject *type, PyObject *instance, PyObject *const *slots, size
     return known ? (PyTypeObject *)Py_NewRef(type) : NULL;
 }
 
-/* As type_with_slots, for an instance that `format` makes, and with `slots[0]` holding exactly a `content` (NULL: anything). */
-static int
-load_type(PyTypeObject **loaded, const char *module, const char *name, PyTypeObject *content, PyObject *const *slots,
-          size_t slot_count, const char *format, ...)
-{
+/* As type_with_slots, for an instance that `format` makes, and with `slots[0]` holding exactly a `content` (NULL:
+ * anything). */
+static int load_type(PyTypeObject **loaded, const char *module, const char *name, PyTypeObject *content,
+                     PyObject *const *slots, size_t slot_count, const char *format, ...) {
     PyObject *type = import_attribute(module, name);
     if (type == NULL) {
         return -1;
@@ -61,28 +57,24 @@ load_type(PyTypeObject **loaded, const char *module, const char *name, PyTypeObj
     return 0;
 }
 
-static int
-load_names(gs_sdk *self)
-{
-#define X(field, private_name, public_name)                                                                            \
-    if ((self->private_slots[GS_SLOT_##field] = PyUnicode_InternFromString(private_name)) == NULL ||                   \
-        (self->public_names[GS_SLOT_##field] = PyUnicode_InternFromString(public_name)) == NULL) {                     \
-        return -1;                                                                                                     \
+static int load_names(gs_sdk *self) {
+#define X(field, private_name, public_name)                                                          \
+    if ((self->private_slots[GS_SLOT_##field] = PyUnicode_InternFromString(private_name)) == NULL || \
+        (self->public_names[GS_SLOT_##field] = PyUnicode_InternFromString(public_name)) == NULL) {   \
+        return -1;                                                                                   \
     }
     GS_SPAN_SLOTS(X)
 #undef X
-#define X(name, text)                                                                                                  \
-    if ((self->names.name = PyUnicode_InternFromString(text)) == NULL) {                                               \
-        return -1;                                                                                                     \
+#define X(name, text)                                                    \
+    if ((self->names.name = PyUnicode_InternFromString(text)) == NULL) { \
+        return -1;                                                       \
     }
     GS_OTHER_NAMES(X)
 #undef X
     return 0;
 }
 
-static int
-load_members(PyObject **members, size_t count, const char *enumeration, const char *const *names)
-{
+static int load_members(PyObject **members, size_t count, const char *enumeration, const char *const *names) {
     PyObject *type = import_attribute("opentelemetry.trace", enumeration);
     for (size_t i = 0; type != NULL && i < count; i++) {
         members[i] = PyObject_GetAttrString(type, names[i]);
@@ -96,9 +88,7 @@ load_members(PyObject **members, size_t count, const char *enumeration, const ch
 }
 
 /* A SpanContext is known if it is a tuple whose items are what its properties say. */
-static int
-load_span_context(gs_sdk *self)
-{
+static int load_span_context(gs_sdk *self) {
     PyObject *type = import_attribute("opentelemetry.trace", "SpanContext");
     PyObject *flags = import_attribute("opentelemetry.trace", "TraceFlags");
     if (type == NULL || flags == NULL || !PyType_Check(flags)) {
@@ -132,9 +122,7 @@ load_span_context(gs_sdk *self)
     return 0;
 }
 
-static int
-load_readable_span(gs_sdk *self)
-{
+static int load_readable_span(gs_sdk *self) {
     PyObject *type = import_attribute("opentelemetry.sdk.trace", "ReadableSpan");
     PyObject *resource_type = import_attribute("opentelemetry.sdk.resources", "Resource");
     if (type == NULL || resource_type == NULL) {
@@ -161,9 +149,7 @@ load_readable_span(gs_sdk *self)
     return 0;
 }
 
-int
-gs_sdk_load(gs_sdk *self)
-{
+int gs_sdk_load(gs_sdk *self) {
     static const char *const kinds[GS_SPAN_KINDS] = {"INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"};
     static const char *const codes[GS_STATUS_CODES] = {"UNSET", "OK", "ERROR"};
     if (load_names(self) < 0 || load_members(self->span_kinds, GS_SPAN_KINDS, "SpanKind", kinds) < 0 ||
@@ -185,9 +171,11 @@ gs_sdk_load(gs_sdk *self)
     PyObject *const attributes[] = {self->names.dict, self->names.dropped};
     if (load_readable_span(self) < 0 || load_span_context(self) < 0 ||
         load_type(&self->trace_state, "opentelemetry.trace", "TraceState", NULL, &self->names.dict, 1, "()") < 0 ||
-        load_type(&self->bounded_attributes, "opentelemetry.attributes", "BoundedAttributes", NULL, attributes, 2, "()") < 0 ||
+        load_type(&self->bounded_attributes, "opentelemetry.attributes", "BoundedAttributes", NULL, attributes, 2,
+                  "()") < 0 ||
         load_type(&self->bounded_list, "opentelemetry.sdk.util", "BoundedList", self->deque, list, 2, "(i)", 1) < 0 ||
-        load_type(&self->event, "opentelemetry.sdk.trace", "Event", &PyUnicode_Type, event, 3, "(sOi)", "", Py_None, 0) < 0 ||
+        load_type(&self->event, "opentelemetry.sdk.trace", "Event", &PyUnicode_Type, event, 3, "(sOi)", "", Py_None,
+                  0) < 0 ||
         load_type(&self->link, "opentelemetry.trace", "Link", NULL, link, 2, "(O)", Py_None) < 0 ||
         load_type(&self->status, "opentelemetry.trace", "Status", NULL, status, 2, "()") < 0) {
         return -1;
@@ -195,9 +183,7 @@ gs_sdk_load(gs_sdk *self)
     return 0;
 }
 
-void
-gs_sdk_unload(gs_sdk *self)
-{
+void gs_sdk_unload(gs_sdk *self) {
     /* All of it is pointers to objects. */
     PyObject *held[sizeof *self / sizeof(PyObject *)];
     static_assert(sizeof held == sizeof *self, "gs_sdk consists of references");

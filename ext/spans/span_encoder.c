@@ -14,7 +14,7 @@
 #define KEPT_SCRATCH_BYTES ((size_t)1 << 20)
 /* Before the body, filled last: the record's head, then tag and length of the `spans` field, both ending where the next
  * begins. The head moves to the front when a definition comes between. */
-#define HEADROOM_BYTES (sizeof(gs_span_record) + 1 + GS_VARINT_MAX_BYTES)
+#define HEADROOM_BYTES     (sizeof(gs_span_record) + 1 + GS_VARINT_MAX_BYTES)
 typedef struct gs_scratch {
     gs_wire wire;
     gs_wire definition;
@@ -32,9 +32,7 @@ struct gs_encoder {
     _Atomic(gs_scratch *) scratch; /* NULL: in use */
 };
 
-static void
-free_scratch(gs_scratch *scratch)
-{
+static void free_scratch(gs_scratch *scratch) {
     if (scratch != NULL) {
         gs_wire_free(&scratch->wire);
         gs_wire_free(&scratch->definition);
@@ -42,25 +40,19 @@ free_scratch(gs_scratch *scratch)
     }
 }
 
-static gs_scratch *
-take_scratch(gs_encoder *self)
-{
+static gs_scratch *take_scratch(gs_encoder *self) {
     /* acquire, pairs with the exchange in give_scratch: what its last user wrote is ours to overwrite */
     gs_scratch *scratch = atomic_exchange_explicit(&self->scratch, NULL, memory_order_acquire);
     return scratch != NULL ? scratch : calloc(1, sizeof *scratch);
 }
 
-static void
-trim(gs_wire *wire)
-{
+static void trim(gs_wire *wire) {
     if (wire->capacity_bytes > KEPT_SCRATCH_BYTES) {
         gs_wire_free(wire);
     }
 }
 
-static void
-give_scratch(gs_encoder *self, gs_scratch *scratch)
-{
+static void give_scratch(gs_encoder *self, gs_scratch *scratch) {
     PyObject *kept[GS_WIRE_MAX_LENT];
     uint32_t kept_count = scratch->kept_count;
     memcpy(kept, scratch->kept, kept_count * sizeof kept[0]);
@@ -75,9 +67,8 @@ give_scratch(gs_encoder *self, gs_scratch *scratch)
 }
 
 /* A pair of objects that is not known by identity. Counts what is replaced in a definition whenever it is written. */
-static gs_scope *
-intern_scope(gs_encoder *self, gs_scratch *scratch, gs_value_writer *span_writer, PyObject *resource, PyObject *scope)
-{
+static gs_scope *intern_scope(gs_encoder *self, gs_scratch *scratch, gs_value_writer *span_writer, PyObject *resource,
+                              PyObject *scope) {
     gs_value_writer writer = {.wire = &scratch->definition, .sdk = &self->sdk};
     gs_wire_reset(&scratch->definition, 0, GS_ENCODED_MAX_BYTES);
     gs_span_writer_resource(&writer, resource);
@@ -90,9 +81,9 @@ intern_scope(gs_encoder *self, gs_scratch *scratch, gs_value_writer *span_writer
     }
     const uint8_t *data = scratch->definition.start;
     size_t scope_bytes = gs_wire_position(&scratch->definition) - resource_bytes;
-    gs_scope *interned = gs_scope_interner_add(
-        self->scopes, resource, (gs_definition_fields){.data = data, .bytes = resource_bytes}, scope,
-        (gs_definition_fields){.data = data + resource_bytes, .bytes = scope_bytes});
+    gs_scope *interned =
+        gs_scope_interner_add(self->scopes, resource, (gs_definition_fields){.data = data, .bytes = resource_bytes},
+                              scope, (gs_definition_fields){.data = data + resource_bytes, .bytes = scope_bytes});
     if (interned == NULL) {
         gs_wire_fail(&scratch->wire, true);
     }
@@ -101,18 +92,14 @@ intern_scope(gs_encoder *self, gs_scratch *scratch, gs_value_writer *span_writer
 
 /* --- pieces --- */
 
-static void
-add_piece(gs_encoded *encoded, const void *data, size_t bytes)
-{
+static void add_piece(gs_encoded *encoded, const void *data, size_t bytes) {
     if (bytes != 0) {
         encoded->pieces[encoded->piece_count++] = (gs_piece){.data = data, .bytes = bytes};
         encoded->bytes += bytes;
     }
 }
 
-static void
-add_definition(gs_encoded *encoded, gs_scratch *scratch)
-{
+static void add_definition(gs_encoded *encoded, gs_scratch *scratch) {
     const gs_scope *scope = encoded->scope;
     const gs_resource *resource = scope->resource;
     size_t definition_bytes = sizeof scratch->head.definition + resource->fields.bytes + scope->fields.bytes;
@@ -128,9 +115,7 @@ add_definition(gs_encoded *encoded, gs_scratch *scratch)
 }
 
 /* The wire holds headroom and body: fills the headroom and lists the pieces. */
-static void
-finish(gs_encoded *encoded, gs_scratch *scratch)
-{
+static void finish(gs_encoded *encoded, gs_scratch *scratch) {
     gs_wire *wire = &scratch->wire;
     size_t body_bytes = gs_wire_position(wire) - HEADROOM_BYTES;
     size_t start = HEADROOM_BYTES - 1 - gs_varint_size(body_bytes);
@@ -153,9 +138,7 @@ finish(gs_encoded *encoded, gs_scratch *scratch)
 
 /* --- the encoder --- */
 
-int
-gs_encoder_new(gs_encoder **self)
-{
+int gs_encoder_new(gs_encoder **self) {
     gs_encoder *encoder = calloc(1, sizeof *encoder);
     if (encoder == NULL) {
         PyErr_NoMemory();
@@ -176,9 +159,7 @@ gs_encoder_new(gs_encoder **self)
     return 0;
 }
 
-void
-gs_encoder_free(gs_encoder *self)
-{
+void gs_encoder_free(gs_encoder *self) {
     if (self != NULL) {
         gs_scope_interner_free(self->scopes);
         gs_sdk_unload(&self->sdk);
@@ -188,9 +169,7 @@ gs_encoder_free(gs_encoder *self)
     }
 }
 
-gs_encode_status
-gs_encoder_begin(gs_encoder *self, PyObject *span, uint32_t generation, gs_encoded *encoded)
-{
+gs_encode_status gs_encoder_begin(gs_encoder *self, PyObject *span, uint32_t generation, gs_encoded *encoded) {
     gs_span_view view;
     gs_value_writer writer = {.sdk = &self->sdk, .lending = true};
     encoded->piece_count = 0;
@@ -229,8 +208,7 @@ gs_encoder_begin(gs_encoder *self, PyObject *span, uint32_t generation, gs_encod
     encoded->replaced = writer.replaced;
     encoded->scratch = scratch;
     if (!scratch->wire.failed) {
-        encoded->defines_scope =
-            encoded->scope->id == GS_SCOPE_INLINE || !gs_scope_is_told(encoded->scope, generation);
+        encoded->defines_scope = encoded->scope->id == GS_SCOPE_INLINE || !gs_scope_is_told(encoded->scope, generation);
         finish(encoded, scratch);
         if (encoded->bytes <= GS_ENCODED_MAX_BYTES) {
             return GS_ENCODE_OK;
@@ -241,9 +219,7 @@ gs_encoder_begin(gs_encoder *self, PyObject *span, uint32_t generation, gs_encod
     return status;
 }
 
-void
-gs_encoder_end(gs_encoder *self, gs_encoded *encoded, bool pushed)
-{
+void gs_encoder_end(gs_encoder *self, gs_encoded *encoded, bool pushed) {
     if (pushed && encoded->defines_scope && encoded->scope->id != GS_SCOPE_INLINE) {
         gs_scope_set_told(encoded->scope, encoded->generation);
     }

@@ -9,12 +9,13 @@
  *         gs_encoder_end(encoder, &encoded, pushed == GS_OK);
  *     }
  *
- * No Python code runs between the return of begin and the end of gs_encoder_end's first half, which gives back the scratch;
- * its second half drops references, which may run anything. Neither ever leaves a Python exception behind, and an exception
- * that was set before begin is still set after end.
+ * No Python code runs between the return of begin and the end of gs_encoder_end's first half, which gives back the
+ * scratch; its second half drops references, which may run anything. Neither ever leaves a Python exception behind, and
+ * an exception that was set before begin is still set after end.
  *
- * The result, decoded, equals what upstream's encode_spans makes of the span, field by field. What OTLP cannot carry, and
- * upstream gives up an attribute or a whole batch for, is replaced here by the nearest that it can, and counted in `replaced`:
+ * The result, decoded, equals what upstream's encode_spans makes of the span, field by field. What OTLP cannot carry,
+ * and upstream gives up an attribute or a whole batch for, is replaced here by the nearest that it can, and counted in
+ * `replaced`:
  *
  *     lone surrogate in any string            U+FFFD
  *     int beyond 64 bits                      string, decimal; hexadecimal where decimal would exceed int's digit limit
@@ -26,8 +27,8 @@
  *     kind or status code unknown             unspecified; unset
  *     attributes, events, links that raise    as far as they came
  *
- * Threads: any number at once, also within one another (encoding may run Python code, which may end another span), with the
- * GIL or, on a free-threaded build, attached. fork: nothing to do; a new generation tells every scope anew.
+ * Threads: any number at once, also within one another (encoding may run Python code, which may end another span), with
+ * the GIL or, on a free-threaded build, attached. fork: nothing to do; a new generation tells every scope anew.
  */
 #ifndef GS_SPAN_ENCODER_H
 #define GS_SPAN_ENCODER_H
@@ -52,7 +53,7 @@ typedef enum gs_encode_status {
     GS_ENCODE_NO_MEMORY,   /* GS_DROP_NO_MEMORY */
 } gs_encode_status;
 
-#define GS_ENCODED_MAX_BYTES ((size_t)65 << 20)
+#define GS_ENCODED_MAX_BYTES  ((size_t)65 << 20)
 /* record header, definition, and what lies before, between and behind the lent runs of the body */
 #define GS_ENCODED_MAX_PIECES (2 + 2 * GS_WIRE_MAX_LENT + 1)
 
@@ -77,8 +78,8 @@ void gs_encoder_free(gs_encoder *self);
 /* `generation` as gs_exporter_generation says: when it changes, no scope has been told yet. */
 gs_encode_status gs_encoder_begin(gs_encoder *self, PyObject *span, uint32_t generation, gs_encoded *encoded);
 
-/* After each begin that returned GS_ENCODE_OK, exactly once. `pushed`: the record is in the ring, so the definition that it
- * carried, if any, is known to the consumer. */
+/* After each begin that returned GS_ENCODE_OK, exactly once. `pushed`: the record is in the ring, so the definition
+ * that it carried, if any, is known to the consumer. */
 void gs_encoder_end(gs_encoder *self, gs_encoded *encoded, bool pushed);
 
 #endif /* GS_SPAN_ENCODER_H */

@@ -7,18 +7,15 @@
 /* Fields of fixed size at the start of a span: trace_id, span_id, parent_span_id, flags, kind, start and end time. */
 #define FIXED_FIELDS_BYTES (18 + 10 + 10 + 6 + 2 + 9 + 9)
 
-void
-gs_span_view_drop(gs_span_view *view)
-{
+void gs_span_view_drop(gs_span_view *view) {
     for (size_t i = 0; i < GS_SLOT_COUNT; i++) {
         Py_XDECREF(view->slots[i]);
     }
 }
 
-/* Upstream calls get_span_context(); a stand-in may have the property alone. A new reference, or NULL and no exception. */
-static PyObject *
-get_context(const gs_sdk *sdk, PyObject *span)
-{
+/* Upstream calls get_span_context(); a stand-in may have the property alone. A new reference, or NULL and no exception.
+ * */
+static PyObject *get_context(const gs_sdk *sdk, PyObject *span) {
     PyObject *context = PyObject_CallMethodNoArgs(span, sdk->names.get_span_context);
     if (context == NULL) {
         PyErr_Clear();
@@ -29,9 +26,7 @@ get_context(const gs_sdk *sdk, PyObject *span)
 }
 
 /* GS_ENCODE_OK: it is; GS_ENCODE_NOT_SAMPLED; GS_ENCODE_FAILED: it does not say. */
-static gs_encode_status
-check_sampled(gs_value_writer *writer, PyObject *context)
-{
+static gs_encode_status check_sampled(gs_value_writer *writer, PyObject *context) {
     const gs_sdk *sdk = writer->sdk;
     if (Py_TYPE(context) == sdk->span_context) {
         PyObject *flags = PyTuple_GET_ITEM(context, GS_CONTEXT_TRACE_FLAGS);
@@ -55,9 +50,7 @@ check_sampled(gs_value_writer *writer, PyObject *context)
     return status;
 }
 
-gs_encode_status
-gs_span_view_read(gs_span_view *view, gs_value_writer *writer, PyObject *span)
-{
+gs_encode_status gs_span_view_read(gs_span_view *view, gs_value_writer *writer, PyObject *span) {
     const gs_sdk *sdk = writer->sdk;
     memset(view, 0, sizeof *view);
     view->exact = Py_TYPE(span) == sdk->readable_span;
@@ -82,35 +75,28 @@ gs_span_view_read(gs_span_view *view, gs_value_writer *writer, PyObject *span)
 }
 
 /* An attribute as a count of dropped things. */
-static uint64_t
-read_count(gs_value_writer *writer, PyObject *object, PyObject *name)
-{
+static uint64_t read_count(gs_value_writer *writer, PyObject *object, PyObject *name) {
     PyObject *count = gs_value_writer_get(writer, object, name);
     uint64_t result = count == NULL ? 0 : gs_value_writer_number(writer, count, UINT32_MAX);
     Py_XDECREF(count);
     return result;
 }
 
-/* What `container`, read from a slot of one of the SDK's exact types, has dropped: nothing unless it is a bounded one. */
-static uint64_t
-read_dropped(gs_value_writer *writer, PyObject *container, const PyTypeObject *bounded)
-{
+/* What `container`, read from a slot of one of the SDK's exact types, has dropped: nothing unless it is a bounded one.
+ * */
+static uint64_t read_dropped(gs_value_writer *writer, PyObject *container, const PyTypeObject *bounded) {
     return Py_TYPE(container) == bounded ? read_count(writer, container, writer->sdk->names.dropped) : 0;
 }
 
 /* An attribute, a new reference; None where there is none. */
-static PyObject *
-get_or_none(gs_value_writer *writer, PyObject *object, PyObject *name)
-{
+static PyObject *get_or_none(gs_value_writer *writer, PyObject *object, PyObject *name) {
     PyObject *value = gs_value_writer_get(writer, object, name);
     return value != NULL ? value : Py_NewRef(Py_None);
 }
 
 /* --- parts of a span --- */
 
-static void
-write_trace_state(gs_value_writer *writer, PyObject *trace_state)
-{
+static void write_trace_state(gs_value_writer *writer, PyObject *trace_state) {
     const gs_sdk *sdk = writer->sdk;
     gs_wire *wire = writer->wire;
     if (trace_state == Py_None) {
@@ -159,34 +145,26 @@ write_trace_state(gs_value_writer *writer, PyObject *trace_state)
 }
 
 /* Tag, length and bytes of an id. */
-static uint8_t *
-write_id_field(gs_value_writer *writer, uint8_t *at, uint32_t field, PyObject *id, size_t bytes)
-{
+static uint8_t *write_id_field(gs_value_writer *writer, uint8_t *at, uint32_t field, PyObject *id, size_t bytes) {
     at = gs_len_field_write(at, field, bytes);
     gs_value_writer_id(writer, at, id, bytes);
     return at + bytes;
 }
 
 /* Item `item` of a context, or its property of that name; a new reference. */
-static PyObject *
-context_item(gs_value_writer *writer, PyObject *context, Py_ssize_t item, PyObject *name)
-{
+static PyObject *context_item(gs_value_writer *writer, PyObject *context, Py_ssize_t item, PyObject *name) {
     return Py_TYPE(context) == writer->sdk->span_context ? Py_NewRef(PyTuple_GET_ITEM(context, item))
                                                          : get_or_none(writer, context, name);
 }
 
-static uint32_t
-span_flags(gs_value_writer *writer, PyObject *parent)
-{
+static uint32_t span_flags(gs_value_writer *writer, PyObject *parent) {
     PyObject *is_remote = context_item(writer, parent, GS_CONTEXT_IS_REMOTE, writer->sdk->names.is_remote);
     bool remote = gs_value_writer_is_true(writer, is_remote);
     Py_DECREF(is_remote);
     return GS_SPAN_FLAGS_HAS_IS_REMOTE | (remote ? GS_SPAN_FLAGS_IS_REMOTE : 0);
 }
 
-static uint8_t
-span_kind(gs_value_writer *writer, const PyObject *kind)
-{
+static uint8_t span_kind(gs_value_writer *writer, const PyObject *kind) {
     for (uint8_t i = 0; i < GS_SPAN_KINDS; i++) {
         if (kind == writer->sdk->span_kinds[i]) {
             return (uint8_t)(i + 1);
@@ -196,16 +174,13 @@ span_kind(gs_value_writer *writer, const PyObject *kind)
     return 0;
 }
 
-static uint8_t *
-write_fixed64_field(uint8_t *at, uint32_t field, uint64_t value)
-{
+static uint8_t *write_fixed64_field(uint8_t *at, uint32_t field, uint64_t value) {
     return value == 0 ? at : gs_fixed64_write(gs_tag_write(at, field, GS_WIRE_FIXED64), value);
 }
 
-/* Ids, flags, kind and times. All is read before the first byte is written: reading may run Python code, not grow the wire. */
-static void
-write_fixed_fields(gs_value_writer *writer, const gs_span_view *view)
-{
+/* Ids, flags, kind and times. All is read before the first byte is written: reading may run Python code, not grow the
+ * wire. */
+static void write_fixed_fields(gs_value_writer *writer, const gs_span_view *view) {
     const gs_sdk *sdk = writer->sdk;
     gs_wire *wire = writer->wire;
     PyObject *context = view->slots[GS_SLOT_CONTEXT];
@@ -238,9 +213,7 @@ write_fixed_fields(gs_value_writer *writer, const gs_span_view *view)
     wire->at = write_fixed64_field(at, GS_SPAN_END_TIME, end_time);
 }
 
-static void
-write_status(gs_value_writer *writer, PyObject *status)
-{
+static void write_status(gs_value_writer *writer, PyObject *status) {
     const gs_sdk *sdk = writer->sdk;
     if (status == Py_None) {
         return;
@@ -265,9 +238,7 @@ write_status(gs_value_writer *writer, PyObject *status)
     Py_DECREF(code);
 }
 
-static void
-write_event(gs_value_writer *writer, PyObject *event)
-{
+static void write_event(gs_value_writer *writer, PyObject *event) {
     const gs_sdk *sdk = writer->sdk;
     bool exact = Py_TYPE(event) == sdk->event;
     PyObject *const *names = exact ? sdk->private_slots : sdk->public_names;
@@ -287,9 +258,7 @@ write_event(gs_value_writer *writer, PyObject *event)
     Py_DECREF(name);
 }
 
-static void
-write_link(gs_value_writer *writer, PyObject *link)
-{
+static void write_link(gs_value_writer *writer, PyObject *link) {
     const gs_sdk *sdk = writer->sdk;
     bool exact = Py_TYPE(link) == sdk->link;
     PyObject *const *names = exact ? sdk->private_slots : sdk->public_names;
@@ -317,9 +286,8 @@ write_link(gs_value_writer *writer, PyObject *link)
 }
 
 /* Events or links: what iterating over them gives, as far as it comes. */
-static void
-write_each(gs_value_writer *writer, PyObject *items, void (*write)(gs_value_writer *writer, PyObject *item))
-{
+static void write_each(gs_value_writer *writer, PyObject *items,
+                       void (*write)(gs_value_writer *writer, PyObject *item)) {
     const gs_sdk *sdk = writer->sdk;
     if (items == Py_None || (PyTuple_CheckExact(items) && PyTuple_GET_SIZE(items) == 0)) {
         return;
@@ -347,9 +315,7 @@ write_each(gs_value_writer *writer, PyObject *items, void (*write)(gs_value_writ
     Py_XDECREF(deque);
 }
 
-void
-gs_span_writer_body(gs_value_writer *writer, PyObject *span, const gs_span_view *view)
-{
+void gs_span_writer_body(gs_value_writer *writer, PyObject *span, const gs_span_view *view) {
     const gs_sdk *sdk = writer->sdk;
     gs_wire *wire = writer->wire;
     PyObject *const *slots = view->slots;
@@ -380,9 +346,7 @@ gs_span_writer_body(gs_value_writer *writer, PyObject *span, const gs_span_view 
 
 /* --- scopes --- */
 
-void
-gs_span_writer_resource(gs_value_writer *writer, PyObject *resource)
-{
+void gs_span_writer_resource(gs_value_writer *writer, PyObject *resource) {
     const gs_sdk *sdk = writer->sdk;
     PyObject *attributes = get_or_none(writer, resource, sdk->public_names[GS_SLOT_ATTRIBUTES]);
     PyObject *schema_url = get_or_none(writer, resource, sdk->names.schema_url);
@@ -394,9 +358,7 @@ gs_span_writer_resource(gs_value_writer *writer, PyObject *resource)
     Py_DECREF(attributes);
 }
 
-void
-gs_span_writer_scope(gs_value_writer *writer, PyObject *scope)
-{
+void gs_span_writer_scope(gs_value_writer *writer, PyObject *scope) {
     const gs_sdk *sdk = writer->sdk;
     if (scope == Py_None || !gs_value_writer_is_true(writer, scope)) {
         gs_wire_close(writer->wire, gs_wire_open(writer->wire, GS_SCOPE_SPANS_SCOPE));

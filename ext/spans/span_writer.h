@@ -1,7 +1,7 @@
 /* span_writer.h - a span, its resource and its scope as the fields of OTLP's messages.
  *
- * One of the SDK's own ReadableSpan, and what it consists of, is read through private slots (sdk.h). Everything else, such as
- * a subclass or a stand-in, is read as upstream's encoder reads it: through its properties, whatever they do.
+ * One of the SDK's own ReadableSpan, and what it consists of, is read through private slots (sdk.h). Everything else,
+ * such as a subclass or a stand-in, is read as upstream's encoder reads it: through its properties, whatever they do.
  *
  * Threads: as value_writer.h.
  */
@@ -23,8 +23,8 @@ typedef struct gs_span_view {
     bool exact; /* an SDK's own ReadableSpan */
 } gs_span_view;
 
-/* GS_ENCODE_OK; GS_ENCODE_NOT_SAMPLED; GS_ENCODE_FAILED: there is no context. A slot that cannot be read is None. The caller
- * drops the view in any case. */
+/* GS_ENCODE_OK; GS_ENCODE_NOT_SAMPLED; GS_ENCODE_FAILED: there is no context. A slot that cannot be read is None. The
+ * caller drops the view in any case. */
 gs_encode_status gs_span_view_read(gs_span_view *self, gs_value_writer *writer, PyObject *span);
 void gs_span_view_drop(gs_span_view *self);
 

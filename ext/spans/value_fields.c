@@ -4,9 +4,7 @@
 #include "value_text.h"
 #include "value_writer.h"
 
-void
-gs_value_writer_forget(gs_value_writer *self)
-{
+void gs_value_writer_forget(gs_value_writer *self) {
     self->replaced++;
     if (PyErr_Occurred() != NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         PyErr_SetInterrupt();
@@ -14,9 +12,7 @@ gs_value_writer_forget(gs_value_writer *self)
     PyErr_Clear();
 }
 
-PyObject *
-gs_value_writer_get(gs_value_writer *self, PyObject *object, PyObject *name)
-{
+PyObject *gs_value_writer_get(gs_value_writer *self, PyObject *object, PyObject *name) {
     PyObject *value = PyObject_GetAttr(object, name);
     if (value == NULL) {
         gs_value_writer_forget(self);
@@ -24,9 +20,7 @@ gs_value_writer_get(gs_value_writer *self, PyObject *object, PyObject *name)
     return value;
 }
 
-bool
-gs_value_writer_is_true(gs_value_writer *self, PyObject *object)
-{
+bool gs_value_writer_is_true(gs_value_writer *self, PyObject *object) {
     int truth = PyObject_IsTrue(object);
     if (truth < 0) {
         gs_value_writer_forget(self);
@@ -36,9 +30,7 @@ gs_value_writer_is_true(gs_value_writer *self, PyObject *object)
 
 /* --- text --- */
 
-bool
-gs_text_view_unusual(PyObject *string, gs_text *text)
-{
+bool gs_text_view_unusual(PyObject *string, gs_text *text) {
 #if PY_VERSION_HEX < 0x030C0000
     if (PyUnicode_READY(string) < 0) {
         PyErr_Clear();
@@ -52,9 +44,7 @@ gs_text_view_unusual(PyObject *string, gs_text *text)
     return gs_text_measure(text);
 }
 
-PyObject *
-gs_value_writer_view_any(gs_value_writer *self, PyObject *object, gs_text *text)
-{
+PyObject *gs_value_writer_view_any(gs_value_writer *self, PyObject *object, gs_text *text) {
     *text = (gs_text){.data = "", .form = GS_TEXT_UTF8};
     if (PyUnicode_Check(object)) {
         gs_value_writer_view(self, object, text);
@@ -83,9 +73,7 @@ gs_value_writer_view_any(gs_value_writer *self, PyObject *object, gs_text *text)
     return owner;
 }
 
-void
-gs_value_writer_text(gs_value_writer *self, uint32_t field, PyObject *string)
-{
+void gs_value_writer_text(gs_value_writer *self, uint32_t field, PyObject *string) {
     gs_text text;
     if (PyUnicode_CheckExact(string)) {
         gs_value_writer_view(self, string, &text);
@@ -97,9 +85,7 @@ gs_value_writer_text(gs_value_writer *self, uint32_t field, PyObject *string)
     }
 }
 
-void
-gs_value_writer_formatted(gs_value_writer *self, PyObject *object)
-{
+void gs_value_writer_formatted(gs_value_writer *self, PyObject *object) {
     PyObject *string = PyUnicode_CheckExact(object) ? Py_NewRef(object) : PyObject_Format(object, NULL);
     if (string == NULL) {
         gs_value_writer_forget(self);
@@ -116,9 +102,7 @@ gs_value_writer_formatted(gs_value_writer *self, PyObject *object)
 /* --- numbers --- */
 
 /* As PyLong_AsUnsignedLongLong, which up to CPython 3.12 goes byte by byte where this one goes digit by digit. */
-static uint64_t
-as_uint64(PyObject *index)
-{
+static uint64_t as_uint64(PyObject *index) {
 #if ULONG_MAX == UINT64_MAX
     return PyLong_AsUnsignedLong(index);
 #else
@@ -127,9 +111,7 @@ as_uint64(PyObject *index)
 }
 
 /* A new reference to an int: the object itself, or its index; NULL and forgotten if it has none. */
-static PyObject *
-to_int(gs_value_writer *self, PyObject *number)
-{
+static PyObject *to_int(gs_value_writer *self, PyObject *number) {
     PyObject *index = PyNumber_Index(number);
     if (index == NULL) {
         gs_value_writer_forget(self);
@@ -137,17 +119,13 @@ to_int(gs_value_writer *self, PyObject *number)
     return index;
 }
 
-static bool
-is_negative(PyObject *index)
-{
+static bool is_negative(PyObject *index) {
     int overflow = 0;
     long long value = PyLong_AsLongLongAndOverflow(index, &overflow);
     return overflow < 0 || (overflow == 0 && value < 0);
 }
 
-uint64_t
-gs_value_writer_number(gs_value_writer *self, PyObject *number, uint64_t max)
-{
+uint64_t gs_value_writer_number(gs_value_writer *self, PyObject *number, uint64_t max) {
     if (number == Py_None) {
         return 0;
     }
@@ -168,9 +146,7 @@ gs_value_writer_number(gs_value_writer *self, PyObject *number, uint64_t max)
     return value;
 }
 
-int32_t
-gs_value_writer_enum(gs_value_writer *self, PyObject *number)
-{
+int32_t gs_value_writer_enum(gs_value_writer *self, PyObject *number) {
     PyObject *index = number == Py_None ? NULL : to_int(self, number);
     if (index == NULL) {
         return 0;
@@ -186,9 +162,7 @@ gs_value_writer_enum(gs_value_writer *self, PyObject *number)
 }
 
 /* True: `index`, an int, fits into the bytes. No exception is left. */
-static bool
-write_big_endian(uint8_t *at, PyObject *index, size_t bytes)
-{
+static bool write_big_endian(uint8_t *at, PyObject *index, size_t bytes) {
     bool fits;
     if (bytes == sizeof(uint64_t)) {
         uint64_t value = as_uint64(index);
@@ -212,9 +186,7 @@ write_big_endian(uint8_t *at, PyObject *index, size_t bytes)
     return fits;
 }
 
-static void
-write_unusual_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes)
-{
+static void write_unusual_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes) {
     PyObject *index = to_int(self, id);
     if (index == NULL) {
         memset(at, 0, bytes);
@@ -222,7 +194,8 @@ write_unusual_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes)
     }
     if (!write_big_endian(at, index, bytes)) {
         self->replaced++;
-        PyObject *ones = PyLong_FromString(bytes == 8 ? "FFFFFFFFFFFFFFFF" : "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", NULL, 16);
+        PyObject *ones =
+            PyLong_FromString(bytes == 8 ? "FFFFFFFFFFFFFFFF" : "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", NULL, 16);
         PyObject *low = ones == NULL ? NULL : PyNumber_And(index, ones);
         if (low == NULL || !PyLong_Check(low) || !write_big_endian(at, low, bytes)) {
             PyErr_Clear();
@@ -234,9 +207,7 @@ write_unusual_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes)
     Py_DECREF(index);
 }
 
-void
-gs_value_writer_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes)
-{
+void gs_value_writer_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes) {
     if (!PyLong_CheckExact(id) || !write_big_endian(at, id, bytes)) {
         write_unusual_id(self, at, id, bytes);
     }

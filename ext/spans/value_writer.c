@@ -13,41 +13,32 @@ typedef enum shape { SHAPE_SCALAR, SHAPE_SEQUENCE, SHAPE_MAPPING } shape;
 
 static void write_any_value(gs_value_writer *self, uint32_t field, PyObject *value, int depth, const enclosing *outer);
 
-static void
-scalar_of_string(gs_value_writer *self, PyObject *string, gs_scalar *scalar)
-{
+static void scalar_of_string(gs_value_writer *self, PyObject *string, gs_scalar *scalar) {
     scalar->field = GS_ANY_VALUE_STRING;
     gs_value_writer_view(self, string, &scalar->text);
 }
 
-static void
-scalar_of_literal(gs_scalar *scalar, const char *literal)
-{
+static void scalar_of_literal(gs_scalar *scalar, const char *literal) {
     size_t bytes = strlen(literal);
     scalar->field = GS_ANY_VALUE_STRING;
     scalar->text = (gs_text){.data = literal, .units = bytes, .bytes = bytes, .form = GS_TEXT_UTF8};
 }
 
-static void
-scalar_of_bytes(PyObject *value, gs_scalar *scalar)
-{
+static void scalar_of_bytes(PyObject *value, gs_scalar *scalar) {
     size_t bytes = (size_t)PyBytes_GET_SIZE(value);
     scalar->field = GS_ANY_VALUE_BYTES;
     scalar->text = (gs_text){.data = PyBytes_AS_STRING(value), .units = bytes, .bytes = bytes, .form = GS_TEXT_UTF8};
 }
 
-static void
-scalar_of_double(PyObject *value, gs_scalar *scalar)
-{
+static void scalar_of_double(PyObject *value, gs_scalar *scalar) {
     double number = PyFloat_AS_DOUBLE(value);
     scalar->field = GS_ANY_VALUE_DOUBLE;
     memcpy(&scalar->number, &number, sizeof number);
 }
 
-/* The string that stands for a value without an AnyValue of its own; a new reference to it, or NULL: the AnyValue is empty. */
-static PyObject *
-scalar_of_substitute(gs_value_writer *self, PyObject *string, gs_scalar *scalar)
-{
+/* The string that stands for a value without an AnyValue of its own; a new reference to it, or NULL: the AnyValue is
+ * empty. */
+static PyObject *scalar_of_substitute(gs_value_writer *self, PyObject *string, gs_scalar *scalar) {
     if (string == NULL) {
         gs_value_writer_forget(self);
         scalar->field = 0;
@@ -60,9 +51,7 @@ scalar_of_substitute(gs_value_writer *self, PyObject *string, gs_scalar *scalar)
 }
 
 /* A new reference to what owns the scalar's text, or NULL if that is nothing, or the value itself. */
-static PyObject *
-scalar_of_int(gs_value_writer *self, PyObject *value, gs_scalar *scalar)
-{
+static PyObject *scalar_of_int(gs_value_writer *self, PyObject *value, gs_scalar *scalar) {
     int overflow = 0;
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (__builtin_expect(overflow == 0, 1)) {
@@ -78,9 +67,7 @@ scalar_of_int(gs_value_writer *self, PyObject *value, gs_scalar *scalar)
     return scalar_of_substitute(self, digits, scalar);
 }
 
-static shape
-unusual_shape(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObject **owner)
-{
+static shape unusual_shape(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObject **owner) {
     if (PyUnicode_Check(value)) {
         scalar_of_string(self, value, scalar);
         return SHAPE_SCALAR;
@@ -112,10 +99,9 @@ unusual_shape(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObjec
     return SHAPE_SCALAR;
 }
 
-/* What the value is, in upstream's order: bool before int, str and bytes before sequences. `*owner` as scalar_of_int. */
-static inline shape
-shape_of(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObject **owner)
-{
+/* What the value is, in upstream's order: bool before int, str and bytes before sequences. `*owner` as scalar_of_int.
+ * */
+static inline shape shape_of(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObject **owner) {
     const PyTypeObject *type = Py_TYPE(value);
     if (type == &PyUnicode_Type) {
         scalar_of_string(self, value, scalar);
@@ -141,32 +127,24 @@ shape_of(gs_value_writer *self, PyObject *value, gs_scalar *scalar, PyObject **o
 }
 
 /* True: the scalar's text, which `holder` owns, is long enough to be lent, and can be. */
-static inline bool
-can_lend(const gs_value_writer *self, const gs_scalar *scalar, PyObject *holder)
-{
+static inline bool can_lend(const gs_value_writer *self, const gs_scalar *scalar, PyObject *holder) {
     return gs_scalar_is_text(scalar) && scalar->text.bytes >= GS_LEND_MIN_BYTES && self->lending && holder != NULL &&
            scalar->text.form == GS_TEXT_UTF8 && self->kept_count < GS_WIRE_MAX_LENT &&
            (PyUnicode_CheckExact(holder) || PyBytes_CheckExact(holder));
 }
 
-static void
-lend(gs_value_writer *self, const gs_scalar *scalar, PyObject *holder)
-{
+static void lend(gs_value_writer *self, const gs_scalar *scalar, PyObject *holder) {
     if (gs_wire_lend(self->wire, scalar->text.data, scalar->text.bytes)) {
         self->kept[self->kept_count++] = Py_NewRef(holder);
     }
 }
 
-static void
-write_item(gs_value_writer *self, PyObject *item, int depth, const enclosing *outer)
-{
+static void write_item(gs_value_writer *self, PyObject *item, int depth, const enclosing *outer) {
     write_any_value(self, GS_ARRAY_VALUE_VALUES, item, depth, outer);
 }
 
 /* An exact list or tuple is read by index, anything else iterated over. */
-static void
-write_items(gs_value_writer *self, PyObject *sequence, int depth, const enclosing *outer)
-{
+static void write_items(gs_value_writer *self, PyObject *sequence, int depth, const enclosing *outer) {
     const gs_wire *wire = self->wire;
     if (PyTuple_CheckExact(sequence)) {
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(sequence) && !wire->failed; i++) {
@@ -195,13 +173,11 @@ write_items(gs_value_writer *self, PyObject *sequence, int depth, const enclosin
 }
 
 /* A KeyValue whose key is `key` of an attribute, or str(key) in a mapping that is a value. */
-static inline void
-write_key_value(gs_value_writer *self, uint32_t field, PyObject *key, PyObject *value, int depth, const enclosing *outer);
+static inline void write_key_value(gs_value_writer *self, uint32_t field, PyObject *key, PyObject *value, int depth,
+                                   const enclosing *outer);
 
 /* An exact dict; its items may change meanwhile. */
-static void
-write_dict(gs_value_writer *self, uint32_t field, PyObject *dict, int depth, const enclosing *outer)
-{
+static void write_dict(gs_value_writer *self, uint32_t field, PyObject *dict, int depth, const enclosing *outer) {
     PyObject *key, *value;
     Py_ssize_t position = 0;
     GS_BEGIN_CRITICAL_SECTION(dict);
@@ -216,9 +192,7 @@ write_dict(gs_value_writer *self, uint32_t field, PyObject *dict, int depth, con
     GS_END_CRITICAL_SECTION();
 }
 
-static void
-write_mapping(gs_value_writer *self, uint32_t field, PyObject *mapping, int depth, const enclosing *outer)
-{
+static void write_mapping(gs_value_writer *self, uint32_t field, PyObject *mapping, int depth, const enclosing *outer) {
     if (PyDict_CheckExact(mapping)) {
         write_dict(self, field, mapping, depth, outer);
         return;
@@ -244,9 +218,7 @@ write_mapping(gs_value_writer *self, uint32_t field, PyObject *mapping, int dept
 }
 
 /* True: the container's values would lie too deep, or within themselves. */
-static bool
-is_too_deep(PyObject *container, int item_depth, const enclosing *outer)
-{
+static bool is_too_deep(PyObject *container, int item_depth, const enclosing *outer) {
     if (item_depth > GS_OTLP_MAX_DEPTH) {
         return true;
     }
@@ -259,9 +231,7 @@ is_too_deep(PyObject *container, int item_depth, const enclosing *outer)
 }
 
 /* The content of an AnyValue that is a container. */
-static void
-write_container(gs_value_writer *self, PyObject *value, shape kind, int depth, const enclosing *outer)
-{
+static void write_container(gs_value_writer *self, PyObject *value, shape kind, int depth, const enclosing *outer) {
     /* ArrayValue, AnyValue; KeyValueList, KeyValue, AnyValue */
     int item_depth = depth + (kind == SHAPE_SEQUENCE ? 2 : 3);
     if (is_too_deep(value, item_depth, outer)) {
@@ -272,8 +242,7 @@ write_container(gs_value_writer *self, PyObject *value, shape kind, int depth, c
         return;
     }
     const enclosing here = {.container = value, .outer = outer};
-    gs_wire_mark mark =
-        gs_wire_open(self->wire, kind == SHAPE_SEQUENCE ? GS_ANY_VALUE_ARRAY : GS_ANY_VALUE_KVLIST);
+    gs_wire_mark mark = gs_wire_open(self->wire, kind == SHAPE_SEQUENCE ? GS_ANY_VALUE_ARRAY : GS_ANY_VALUE_KVLIST);
     if (kind == SHAPE_SEQUENCE) {
         write_items(self, value, item_depth, &here);
     } else {
@@ -282,9 +251,7 @@ write_container(gs_value_writer *self, PyObject *value, shape kind, int depth, c
     gs_wire_close(self->wire, mark);
 }
 
-static void
-write_any_value(gs_value_writer *self, uint32_t field, PyObject *value, int depth, const enclosing *outer)
-{
+static void write_any_value(gs_value_writer *self, uint32_t field, PyObject *value, int depth, const enclosing *outer) {
     gs_scalar scalar;
     PyObject *owner = NULL;
     shape kind = shape_of(self, value, &scalar, &owner);
@@ -303,10 +270,8 @@ write_any_value(gs_value_writer *self, uint32_t field, PyObject *value, int dept
     gs_wire_close(self->wire, mark);
 }
 
-static void
-write_container_key_value(gs_value_writer *self, uint32_t field, const gs_text *key, PyObject *value, shape kind, int depth,
-                          const enclosing *outer)
-{
+static void write_container_key_value(gs_value_writer *self, uint32_t field, const gs_text *key, PyObject *value,
+                                      shape kind, int depth, const enclosing *outer) {
     gs_wire_mark key_value = gs_wire_open(self->wire, field);
     gs_otlp_write_text(self->wire, GS_KEY_VALUE_KEY, key);
     gs_wire_mark any_value = gs_wire_open(self->wire, GS_KEY_VALUE_VALUE);
@@ -316,9 +281,7 @@ write_container_key_value(gs_value_writer *self, uint32_t field, const gs_text *
 }
 
 /* A key that is no exact str: protobuf's rules for an attribute's, str() for one in a mapping. */
-static PyObject *
-view_unusual_key(gs_value_writer *self, PyObject *key, gs_text *text, bool in_value)
-{
+static PyObject *view_unusual_key(gs_value_writer *self, PyObject *key, gs_text *text, bool in_value) {
     if (!in_value) {
         return gs_value_writer_view_any(self, key, text);
     }
@@ -332,9 +295,8 @@ view_unusual_key(gs_value_writer *self, PyObject *key, gs_text *text, bool in_va
     return string;
 }
 
-static inline void
-write_key_value(gs_value_writer *self, uint32_t field, PyObject *key, PyObject *value, int depth, const enclosing *outer)
-{
+static inline void write_key_value(gs_value_writer *self, uint32_t field, PyObject *key, PyObject *value, int depth,
+                                   const enclosing *outer) {
     gs_text text;
     PyObject *key_owner = NULL;
     if (__builtin_expect(PyUnicode_CheckExact(key), 1)) {
@@ -359,9 +321,7 @@ write_key_value(gs_value_writer *self, uint32_t field, PyObject *key, PyObject *
     Py_XDECREF(key_owner);
 }
 
-void
-gs_value_writer_attributes(gs_value_writer *self, uint32_t field, PyObject *attributes, int value_depth)
-{
+void gs_value_writer_attributes(gs_value_writer *self, uint32_t field, PyObject *attributes, int value_depth) {
     if (attributes == Py_None) {
         return;
     }

@@ -3,9 +3,9 @@
  * Every function writes what upstream's encoder would make of the value; what cannot be carried is replaced and counted
  * (the table is in span_encoder.h). None fails: the wire does, when it is full (`wire->failed`).
  *
- * Objects are borrowed from a caller who keeps them alive; containers may change while they are written, by another thread
- * or by the Python code that unusual values run: what is read is then a mixture, never freed memory. Values that are exact
- * str, bytes, int, float, bool, None, list, tuple and dict run no Python code.
+ * Objects are borrowed from a caller who keeps them alive; containers may change while they are written, by another
+ * thread or by the Python code that unusual values run: what is read is then a mixture, never freed memory. Values that
+ * are exact str, bytes, int, float, bool, None, list, tuple and dict run no Python code.
  *
  * Threads: a writer belongs to one thread at a time; the calls need the GIL, or to be attached, and no exception set.
  */
@@ -35,7 +35,8 @@ typedef struct gs_value_writer {
     PyObject *kept[GS_WIRE_MAX_LENT]; /* strong references to what has been lent; the caller drops them */
 } gs_value_writer;
 
-/* Writes the items of a mapping as KeyValues of this field: none for None. `value_depth`: see GS_OTLP_SPAN_VALUE_DEPTH. */
+/* Writes the items of a mapping as KeyValues of this field: none for None. `value_depth`: see GS_OTLP_SPAN_VALUE_DEPTH.
+ * */
 void gs_value_writer_attributes(gs_value_writer *self, uint32_t field, PyObject *attributes, int value_depth);
 
 /* Writes a string field: nothing for "" and None. */
@@ -53,7 +54,8 @@ int32_t gs_value_writer_enum(gs_value_writer *self, PyObject *number);
 /* Writes an id of 8 or 16 bytes at `at`, big-endian. */
 void gs_value_writer_id(gs_value_writer *self, uint8_t *at, PyObject *id, size_t bytes);
 
-/* object.name, a new reference; NULL if there is none or it raised: no exception is left, one replaced value counted. */
+/* object.name, a new reference; NULL if there is none or it raised: no exception is left, one replaced value counted.
+ * */
 PyObject *gs_value_writer_get(gs_value_writer *self, PyObject *object, PyObject *name);
 
 /* bool(object); false if that raises. */

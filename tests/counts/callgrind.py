@@ -1,10 +1,10 @@
-"""Counts what encoding one span takes, in our own code: instructions, and calls of others' functions, CPython's above all.
+"""Counts what encoding one span takes, in our own code: instructions, and calls into other code, CPython above all.
 
-CPython's own instructions are left out: two attribute names that fall on one place of its method cache cost 20 % more, and
-whether they do depends on addresses, so on the length of a path or of an environment variable.
+CPython's own instructions are left out: two attribute names that fall on one place of its method cache cost 20 % more,
+and whether they do depends on addresses, so on the length of a path or of an environment variable.
 
-`python -m tests.counts.callgrind` writes the counts of this machine's compiler and interpreter into stored.json: after a
-change that was meant to cost what it costs.
+`python -m tests.counts.callgrind` writes the counts of this machine's compiler and interpreter into stored.json: after
+a change that was meant to cost what it costs.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Driver(Protocol):
     def reset(self) -> None:
         """A new encoder has been made: nothing is interned."""
 
-    def encode(self, span: object, generation: int = 0, pushed: bool = True) -> tuple[int, bytes | None, int, bool]:  # noqa: FBT001, FBT002 - positional in C
+    def encode(self, span: object, generation: int = 0, pushed: bool = True) -> tuple[int, bytes | None, int, bool]:
         """Return status, record, number of replaced values, and whether the record defines its scope."""
 
     def repeat(self, span: object, times: int) -> int:
@@ -67,5 +67,5 @@ def load() -> Driver:
         raise ImportError(f"{compiled()} is no extension module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    driver: Driver = module  # type: ignore[assignment]
+    driver: Driver = module
     return driver

@@ -1,4 +1,4 @@
-"""Encodes each kind of span again and again: what callgrind counts, one dump for each kind. Argument: how many times."""
+"""Encodes each kind of span again and again: what callgrind counts, one dump for each. Argument: how many times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from tests.counts import driver
 
-SAMPLED = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=False, trace_flags=TraceFlags(1))
+SAMPLED = SpanContext(
+    0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=False, trace_flags=TraceFlags(1)
+)
 PARENT = SpanContext(SAMPLED.trace_id, 0x00F067AA0BA902B7, is_remote=False, trace_flags=TraceFlags(1))
 TEN: dict[str, Any] = {
     "http.request.method": "GET",

@@ -11,9 +11,7 @@
 
 static gs_encoder *encoder;
 
-static PyObject *
-driver_reset(PyObject *module, PyObject *unused)
-{
+static PyObject *driver_reset(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     gs_encoder_free(encoder);
@@ -24,9 +22,7 @@ driver_reset(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-driver_encode(PyObject *module, PyObject *args)
-{
+static PyObject *driver_encode(PyObject *module, PyObject *args) {
     PyObject *span;
     unsigned int generation = 0;
     int pushed = 1;
@@ -57,9 +53,7 @@ driver_encode(PyObject *module, PyObject *args)
     return Py_BuildValue("iNKO", (int)status, record, replaced, defines);
 }
 
-static PyObject *
-driver_repeat(PyObject *module, PyObject *args)
-{
+static PyObject *driver_repeat(PyObject *module, PyObject *args) {
     PyObject *span;
     Py_ssize_t times;
     size_t bytes = 0;
@@ -85,12 +79,13 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "encoder_driver", .m_size = -1, .m_methods = methods,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "encoder_driver",
+    .m_size = -1,
+    .m_methods = methods,
 };
 
-PyMODINIT_FUNC
-PyInit_encoder_driver(void)
-{
+PyMODINIT_FUNC PyInit_encoder_driver(void) {
     if (gs_encoder_new(&encoder) < 0) {
         return NULL;
     }

@@ -1,11 +1,11 @@
 """Explores a program of a few threads in every order that C11's memory model allows, and collects its outcomes.
 
 A thread is a generator function: it gets its own state, yields operations, is sent their results, and returns `Goto`
-(go on from another state, forgetting what it has read) or anything else, its result. Memory is what "views" make of C11:
-an atomic word is a list of messages in modification order, a thread's view says how far it has seen each list, a
-release puts the view into the message, an acquire takes it out. A store may be put in anywhere after what its thread has
-seen; a read-modify-write directly after what it reads, and nothing ever comes between. A seq_cst operation must also come
-after all earlier seq_cst operations on its word. Plain accesses are checked for races by vector clocks.
+(go on from another state, forgetting what it has read) or anything else, its result. Memory is what "views" make of
+C11: an atomic word is a list of messages in modification order, a thread's view says how far it has seen each list, a
+release puts the view into the message, an acquire takes it out. A store may be put in anywhere after what its thread
+has seen; a read-modify-write directly after what it reads, and nothing ever comes between. A seq_cst operation must
+also come after all earlier seq_cst operations on its word. Plain accesses are checked for races by vector clocks.
 
 Not explored: stores that become visible before earlier loads of their thread (load buffering). No invariant of ours
 rests on that alone: what it would break is found as a race or through the other orders.
@@ -127,30 +127,40 @@ class Violation(Exception):  # noqa: N818 - not an error of the checker: an outc
 
 
 class Message(NamedTuple):
+    """One value that a word has had."""
+
     value: Hashable
     view: View | None  # None: published nothing
     is_attached: bool  # a read-modify-write of the message before it
 
 
 class Place(NamedTuple):
+    """Plain memory, with what is needed to see a race."""
+
     value: Hashable
     written: tuple[int, int]  # by thread, at its clock
     read: tuple[int, ...]  # at each thread's clock
 
 
 class Local(NamedTuple):
+    """Where a thread is."""
+
     state: Hashable
     results: tuple[Hashable, ...]  # since that state
     view: View
 
 
 class Ended(NamedTuple):
+    """A thread that is not any more."""
+
     result: Hashable
     view: View
     is_dead: bool
 
 
 class State(NamedTuple):
+    """Everything."""
+
     threads: tuple[Local | Ended, ...]
     words: tuple[tuple[Message, ...], ...]
     sc: tuple[int, ...]  # per word: newest message of a seq_cst operation
@@ -159,7 +169,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """`threads`: name to function; each starts with its name as state. `mortal` threads may die before any operation."""
+    """`threads`: name to function, which starts with its name as state. `mortal` ones may die before any operation."""
 
     threads: Mapping[str, Body]
     words: Mapping[str, Hashable]
@@ -291,7 +301,10 @@ class _Explorer:
         if self.names[i] in self.program.mortal and isinstance(local, Local):
             yield state._replace(threads=_set(state.threads, i, Ended("died", local.view, is_dead=True)))
 
-    def step(self, i: int, operation: Operation | Goto | tuple[Hashable], state: State) -> Iterator[State]:
+    # One case for each operation.
+    def step(  # noqa: C901, PLR0912
+        self, i: int, operation: Operation | Goto | tuple[Hashable], state: State
+    ) -> Iterator[State]:
         local = state.threads[i]
         assert isinstance(local, Local)
         match operation:
@@ -315,15 +328,15 @@ class _Explorer:
             case HasEnded(name):
                 other = state.threads[self.names.index(name)]
                 if isinstance(other, Ended):
-                    yield self.resumed(i, True, _join(local.view, other.view), state)  # noqa: FBT003 - a result
+                    yield self.resumed(i, True, _join(local.view, other.view), state)
                 else:
-                    yield self.resumed(i, False, local.view, state)  # noqa: FBT003 - a result
+                    yield self.resumed(i, False, local.view, state)
             case Lives(name):
                 other = state.threads[self.names.index(name)]
                 if isinstance(other, Ended) and other.is_dead:
-                    yield self.resumed(i, False, _join(local.view, other.view), state)  # noqa: FBT003 - a result
+                    yield self.resumed(i, False, _join(local.view, other.view), state)
                 else:
-                    yield self.resumed(i, True, local.view, state)  # noqa: FBT003 - a result
+                    yield self.resumed(i, True, local.view, state)
             case (result,):
                 yield state._replace(threads=_set(state.threads, i, Ended(result, local.view, is_dead=False)))
 

@@ -1,7 +1,8 @@
 """ext/core/ring.c and wake.c as programs for the memory model: the same accesses in the same order, by the same names.
 
 A record is one granule, so a place in the bytes is its seq: `data0` is what lies in the bytes of slot 0, `slot0` its
-plain words (position and length), `state0` its state. Words that carry two numbers are tuples, 0 where nothing was written.
+plain words (position and length), `state0` its state. Words that carry two numbers are tuples, 0 where nothing was
+written.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.model.memory_model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Mapping
+    from collections.abc import Generator, Hashable, Iterable, Mapping
 
     from tests.model.memory_model import Body
 
@@ -69,7 +70,7 @@ def _push(orders: Orders, capacity: int, value: str, lease: str | None) -> Gener
             message = "R2: a claim beside a freed word that is too old for it"
             raise Violation(message)
         if depth == capacity:
-            if intent:
+            if intent != 0:
                 yield Store(f"intent_{lease}", 0, orders["INTENT"])
             return None
         if lease:
@@ -92,6 +93,8 @@ def _push(orders: Orders, capacity: int, value: str, lease: str | None) -> Gener
 
 def _producer(orders: Orders, capacity: int, name: str, records: int, lease: str | None = None) -> Body:
     def run(state: object) -> Run:
+        index: int
+        pushed: tuple[str, ...]
         index, pushed = state if isinstance(state, tuple) else (0, ())
         if index == records:
             return pushed
@@ -194,6 +197,26 @@ def telling(orders: Orders) -> Program:
     return Program({"notifier": notifier, "parker": parker}, {"interest": 0}, {"note": None})
 
 
+def _skip(
+    orders: Orders, capacity: int, leases: Iterable[str], cursor: int, *, is_looking_again: bool
+) -> Generator[Operation, object, str | None]:
+    """gs_ring_skip_dead: None for GS_PENDING."""
+    if (yield Load("claim", orders["CLAIM_SEEN"])) == cursor:
+        return "empty"
+    word = f"state{cursor % capacity}"
+    state = yield Load(word, RELAXED)
+    if state == (cursor, COMMITTED):
+        return None
+    for name in leases:
+        if (yield Load(f"intent_{name}", orders["INTENT_SEEN"])) == ("intent", cursor) and (yield Lives(name)):
+            return None
+    if is_looking_again:
+        exchanged = yield CompareExchange(word, state, (cursor, DEAD), RELAXED, RELAXED)
+        return DEAD if isinstance(exchanged, tuple) and exchanged[0] else None
+    yield Store(word, (cursor, DEAD), RELAXED)
+    return DEAD
+
+
 def dying(
     orders: Orders,
     capacity: int,
@@ -207,28 +230,11 @@ def dying(
     Without `is_looking_again` the verdict is stored, whatever has become of the record since the first look.
     """
 
-    def skip(cursor: int) -> Generator[Operation, object, str | None]:
-        """gs_ring_skip_dead: None for GS_PENDING."""
-        if (yield Load("claim", orders["CLAIM_SEEN"])) == cursor:
-            return "empty"
-        word = f"state{cursor % capacity}"
-        state = yield Load(word, RELAXED)
-        if state == (cursor, COMMITTED):
-            return None
-        for name in records:
-            if (yield Load(f"intent_{name}", orders["INTENT_SEEN"])) == ("intent", cursor) and (yield Lives(name)):
-                return None
-        if is_looking_again:
-            exchanged = yield CompareExchange(word, state, (cursor, DEAD), RELAXED, RELAXED)
-            return DEAD if isinstance(exchanged, tuple) and exchanged[0] else None
-        yield Store(word, (cursor, DEAD), RELAXED)
-        return DEAD
-
     def consumer(state: object) -> Run:
         cursor, taken = state if isinstance(state, tuple) else (0, ())
         value = yield from _take(orders, capacity, cursor)
         if value is None:
-            value = yield from skip(cursor)
+            value = yield from _skip(orders, capacity, records, cursor, is_looking_again=is_looking_again)
             if value == "empty":
                 for name in records:
                     if not (yield HasEnded(name)):

@@ -1,12 +1,12 @@
 /* Claims, deaths and verdicts, ext/core/ring.c, with every step on its own: R1, R5 and R6 of ring.h, sequentially
- * consistent. Producers may die between any two steps. Two sizes: records of one or two granules in few slots, and (WIDE) of
- * one granule in more slots than granules, where only the second producer dies.
+ * consistent. Producers may die between any two steps. Two sizes: records of one or two granules in few slots, and
+ * (WIDE) of one granule in more slots than granules, where only the second producer dies.
  *
- * Checked: no claim overlaps a record that is not freed; a record that was committed is delivered with its own place and
- * never told dead; a record told dead is never committed; in the end the ring is empty in seq and in place.
+ * Checked: no claim overlaps a record that is not freed; a record that was committed is delivered with its own place
+ * and never told dead; a record told dead is never committed; in the end the ring is empty in seq and in place.
  *
- * Mutants: INTENT_LATE (after the claim), INTENT_EARLY_OFF (taken back before the commit), NO_SECOND_LOOK (the verdict is
- * stored without looking again), DEAD_END_KEPT (the place is not taken from the claim word when the dead one is the
+ * Mutants: INTENT_LATE (after the claim), INTENT_EARLY_OFF (taken back before the commit), NO_SECOND_LOOK (the verdict
+ * is stored without looking again), DEAD_END_KEPT (the place is not taken from the claim word when the dead one is the
  * newest), DEAD_END_GUESSED (it always is; only WIDE has room for the harm).
  */
 #define PRODUCERS 2

@@ -1,4 +1,4 @@
-"""ring.c and wake.c in every order that C11 allows, and the weaker orders that must not go unnoticed (R2 to R7, W1, W2)."""
+"""ring.c and wake.c in every order that C11 allows, and weaker orders that must not go unnoticed (R2 to R7, W1, W2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 RLX, ACQ, REL, ACQ_REL = Order.RELAXED, Order.ACQUIRE, Order.RELEASE, Order.ACQ_REL
 
-# What the consumer may take, for each scene; the newest is given up when the ring is full. `a` pushes a0 and a1, `b` b0.
+# What the consumer may take, for each scene; the newest is given up when the ring is full.
+# `a` pushes a0 and a1, `b` b0.
 SCENES: dict[str, Scene] = {
     "two of two slots": lambda orders: passing(orders, 2, {"a": 1, "b": 1}),
     "three in two slots": lambda orders: passing(orders, 2, {"a": 2, "b": 1}),

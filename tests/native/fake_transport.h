@@ -36,9 +36,7 @@ static struct {
     bool malformed;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static uint64_t
-fake_varint(const uint8_t **at, const uint8_t *end)
-{
+static uint64_t fake_varint(const uint8_t **at, const uint8_t *end) {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         if (*at == end) {
@@ -56,9 +54,7 @@ fake_varint(const uint8_t **at, const uint8_t *end)
 }
 
 /* Counts the fields `path[0]` / `path[1]` / ... of nested length-delimited fields. */
-static uint64_t
-fake_count(const uint8_t *at, size_t bytes, const uint32_t *path, size_t depth)
-{
+static uint64_t fake_count(const uint8_t *at, size_t bytes, const uint32_t *path, size_t depth) {
     const uint8_t *end = at + bytes;
     uint64_t count = 0;
     while (at < end && !fake.malformed) {
@@ -76,9 +72,7 @@ fake_count(const uint8_t *at, size_t bytes, const uint32_t *path, size_t depth)
     return count;
 }
 
-static void
-fake_reset(void)
-{
+static void fake_reset(void) {
     pthread_mutex_lock(&fake.lock);
     fake.script_length = fake.script_at = 0;
     fake.most_spans = fake.requests = fake.accepted_spans = fake.largest_spans = 0;
@@ -88,27 +82,21 @@ fake_reset(void)
     pthread_mutex_unlock(&fake.lock);
 }
 
-static void
-fake_answer(gs_answer_kind kind, int64_t retry_after_ns, int64_t rejected_spans)
-{
+static void fake_answer(gs_answer_kind kind, int64_t retry_after_ns, int64_t rejected_spans) {
     pthread_mutex_lock(&fake.lock);
     fake.script[fake.script_length++] = (gs_answer){
         .kind = kind, .grpc_status = -1, .retry_after_ns = retry_after_ns, .rejected_spans = rejected_spans};
     pthread_mutex_unlock(&fake.lock);
 }
 
-static void
-fake_set_hang(bool hang)
-{
+static void fake_set_hang(bool hang) {
     pthread_mutex_lock(&fake.lock);
     fake.hang = hang;
     pthread_cond_broadcast(&fake.changed);
     pthread_mutex_unlock(&fake.lock);
 }
 
-static uint64_t
-fake_accepted(void)
-{
+static uint64_t fake_accepted(void) {
     pthread_mutex_lock(&fake.lock);
     uint64_t accepted = fake.accepted_spans;
     pthread_mutex_unlock(&fake.lock);
@@ -116,9 +104,7 @@ fake_accepted(void)
 }
 
 /* Waits until `requests` requests have arrived, at most 10 s. */
-static bool
-fake_wait_requests(uint64_t requests)
-{
+static bool fake_wait_requests(uint64_t requests) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 10;
@@ -130,9 +116,8 @@ fake_wait_requests(uint64_t requests)
     return arrived;
 }
 
-int
-gs_transport_open(gs_transport **self, const gs_transport_config *config, char *error_text, size_t error_text_bytes)
-{
+int gs_transport_open(gs_transport **self, const gs_transport_config *config, char *error_text,
+                      size_t error_text_bytes) {
     (void)config;
     pthread_mutex_lock(&fake.lock);
     int error = fake.open_error;
@@ -146,9 +131,8 @@ gs_transport_open(gs_transport **self, const gs_transport_config *config, char *
     return *self == NULL ? ENOMEM : 0;
 }
 
-void
-gs_transport_send(gs_transport *self, const uint8_t *body, size_t body_bytes, int64_t deadline_ns, gs_answer *answer)
-{
+void gs_transport_send(gs_transport *self, const uint8_t *body, size_t body_bytes, int64_t deadline_ns,
+                       gs_answer *answer) {
     static const uint32_t spans_path[] = {1, 2, 2};
     pthread_mutex_lock(&fake.lock);
     uint64_t spans = fake_count(body, body_bytes, spans_path, 3);
@@ -180,27 +164,21 @@ gs_transport_send(gs_transport *self, const uint8_t *body, size_t body_bytes, in
     pthread_mutex_unlock(&fake.lock);
 }
 
-void
-gs_transport_interrupt(gs_transport *self)
-{
+void gs_transport_interrupt(gs_transport *self) {
     pthread_mutex_lock(&fake.lock);
     self->interrupted = true;
     pthread_cond_broadcast(&fake.changed);
     pthread_mutex_unlock(&fake.lock);
 }
 
-void
-gs_transport_close(gs_transport *self)
-{
+void gs_transport_close(gs_transport *self) {
     pthread_mutex_lock(&fake.lock);
     fake.closed++;
     pthread_mutex_unlock(&fake.lock);
     free(self);
 }
 
-void
-gs_transport_abandon(gs_transport *self)
-{
+void gs_transport_abandon(gs_transport *self) {
     (void)self;
     fake.abandoned++; /* after fork, in the child: one thread, and the lock may be held by one that is gone */
 }

@@ -13,18 +13,14 @@ typedef struct record {
     size_t length;
 } record;
 
-static void
-put(record *to, const void *data, size_t bytes)
-{
+static void put(record *to, const void *data, size_t bytes) {
     memcpy(to->bytes + to->length, data, bytes);
     to->length += bytes;
 }
 
 /* A record whose span field has the one-byte content `name`; with `resource` and `scope` (one letter each) as definition
  * unless they are 0. */
-static record
-span_record(uint32_t scope_id, uint32_t resource_id, char resource, char scope, char name)
-{
+static record span_record(uint32_t scope_id, uint32_t resource_id, char resource, char scope, char name) {
     record made = {.length = 0};
     uint8_t resource_field[] = {0x0a, 1, (uint8_t)resource};
     uint8_t scope_field[] = {0x0a, 1, (uint8_t)scope};
@@ -45,24 +41,18 @@ span_record(uint32_t scope_id, uint32_t resource_id, char resource, char scope, 
     return made;
 }
 
-static gs_batch *
-make(uint32_t max_spans)
-{
+static gs_batch *make(uint32_t max_spans) {
     gs_batch *batch = NULL;
     REQUIRE(gs_batch_new(&batch, max_spans) == 0);
     return batch;
 }
 
-static gs_status
-add(gs_batch *batch, const record *one)
-{
+static gs_status add(gs_batch *batch, const record *one) {
     return gs_batch_add(batch, one->bytes, one->length, NO_LIMIT);
 }
 
 /* The letters of a request: capital R or S followed by the letter of a resource or scope, spans as they are. */
-static void
-describe(const uint8_t *at, size_t bytes, int level, char *text)
-{
+static void describe(const uint8_t *at, size_t bytes, int level, char *text) {
     const uint8_t *end = at + bytes;
     while (at < end) {
         unsigned field = *at++ >> 3;
@@ -78,9 +68,7 @@ describe(const uint8_t *at, size_t bytes, int level, char *text)
     CHECK(at == end);
 }
 
-static void
-check_request(gs_batch *batch, uint32_t first, uint32_t count, const char *expected)
-{
+static void check_request(gs_batch *batch, uint32_t first, uint32_t count, const char *expected) {
     const uint8_t *body = NULL;
     size_t bytes = 0;
     char text[200] = "";
@@ -89,9 +77,7 @@ check_request(gs_batch *batch, uint32_t first, uint32_t count, const char *expec
     CHECK_STR_EQ(text, expected);
 }
 
-static void
-spans_are_grouped_by_resource_and_scope_in_order_of_appearance(void)
-{
+static void spans_are_grouped_by_resource_and_scope_in_order_of_appearance(void) {
     gs_batch *batch = make(16);
     record records[] = {span_record(1, 1, 'p', 'a', '1'), span_record(2, 2, 'q', 'b', '2'),
                         span_record(3, 1, 'p', 'c', '3'), span_record(1, 0, 0, 0, '4'),
@@ -107,9 +93,7 @@ spans_are_grouped_by_resource_and_scope_in_order_of_appearance(void)
     gs_batch_free(batch);
 }
 
-static void
-definitions_outlive_the_batch_and_may_be_repeated(void)
-{
+static void definitions_outlive_the_batch_and_may_be_repeated(void) {
     gs_batch *batch = make(4);
     record first = span_record(7, 3, 'p', 'a', '1');
     record later = span_record(7, 0, 0, 0, '2');
@@ -122,9 +106,7 @@ definitions_outlive_the_batch_and_may_be_repeated(void)
     gs_batch_free(batch);
 }
 
-static void
-an_inline_scope_stands_alone_and_is_not_kept(void)
-{
+static void an_inline_scope_stands_alone_and_is_not_kept(void) {
     gs_batch *batch = make(4);
     record one = span_record(GS_SCOPE_INLINE, GS_SCOPE_INLINE, 'x', 'y', '1');
     record two = span_record(GS_SCOPE_INLINE, GS_SCOPE_INLINE, 'z', 'w', '2');
@@ -136,9 +118,7 @@ an_inline_scope_stands_alone_and_is_not_kept(void)
     gs_batch_free(batch);
 }
 
-static void
-the_batch_is_full_by_spans_and_by_bytes(void)
-{
+static void the_batch_is_full_by_spans_and_by_bytes(void) {
     gs_batch *batch = make(3);
     record one = span_record(1, 1, 'p', 'a', '1');
     record more = span_record(1, 0, 0, 0, '2');
@@ -153,9 +133,7 @@ the_batch_is_full_by_spans_and_by_bytes(void)
     gs_batch_free(batch);
 }
 
-static void
-requests_stay_under_the_limit(void)
-{
+static void requests_stay_under_the_limit(void) {
     gs_batch *batch = make(64);
     for (uint64_t limit = 1; limit < 600; limit += 7) {
         gs_batch_clear(batch);
@@ -174,9 +152,7 @@ requests_stay_under_the_limit(void)
     gs_batch_free(batch);
 }
 
-static void
-more_scopes_than_fit_the_first_table_are_found_again(void)
-{
+static void more_scopes_than_fit_the_first_table_are_found_again(void) {
     gs_batch *batch = make(1);
     for (uint32_t id = 1; id <= GS_SCOPE_MAX; id += id < 300 ? 1 : 5000) {
         record defining = span_record(id, id, 'p', 'a', '1');
@@ -190,9 +166,7 @@ more_scopes_than_fit_the_first_table_are_found_again(void)
     gs_batch_free(batch);
 }
 
-static void
-records_that_are_none_are_refused(void)
-{
+static void records_that_are_none_are_refused(void) {
     gs_batch *batch = make(200000);
     record good = span_record(1, 1, 'p', 'a', '1');
     for (size_t length = 0; length < sizeof(gs_span_record); length++) {
@@ -222,6 +196,7 @@ records_that_are_none_are_refused(void)
 
 CHECK_MAIN(CHECK_TEST(spans_are_grouped_by_resource_and_scope_in_order_of_appearance),
            CHECK_TEST(definitions_outlive_the_batch_and_may_be_repeated),
-           CHECK_TEST(an_inline_scope_stands_alone_and_is_not_kept), CHECK_TEST(the_batch_is_full_by_spans_and_by_bytes),
-           CHECK_TEST(requests_stay_under_the_limit), CHECK_TEST(more_scopes_than_fit_the_first_table_are_found_again),
+           CHECK_TEST(an_inline_scope_stands_alone_and_is_not_kept),
+           CHECK_TEST(the_batch_is_full_by_spans_and_by_bytes), CHECK_TEST(requests_stay_under_the_limit),
+           CHECK_TEST(more_scopes_than_fit_the_first_table_are_found_again),
            CHECK_TEST(records_that_are_none_are_refused))

@@ -15,16 +15,14 @@
 #define HOUR_NS (3600 * GS_NS_PER_S)
 
 /* A record with one span field of `span_bytes` content; the definition of scope 1 goes with it. */
-static gs_status
-push(gs_exporter *exporter, size_t span_bytes)
-{
+static gs_status push(gs_exporter *exporter, size_t span_bytes) {
     static const uint8_t resource_fields[] = {0x0a, 0x00};
     static const uint8_t scope_fields[] = {0x0a, 0x00};
     uint8_t field[16];
     gs_scope_definition definition = {
         .resource_id = 1, .resource_bytes = sizeof resource_fields, .scope_bytes = sizeof scope_fields};
-    gs_span_record header = {
-        .scope_id = 1, .definition_bytes = sizeof definition + sizeof resource_fields + sizeof scope_fields};
+    gs_span_record header = {.scope_id = 1,
+                             .definition_bytes = sizeof definition + sizeof resource_fields + sizeof scope_fields};
     uint8_t *content = malloc(span_bytes + 1);
     /* Whatever a span is: the fake walks three levels and looks no deeper. */
     memset(content, 0x5a, span_bytes + 1);
@@ -40,17 +38,13 @@ push(gs_exporter *exporter, size_t span_bytes)
     return status;
 }
 
-static void
-push_many(gs_exporter *exporter, int count)
-{
+static void push_many(gs_exporter *exporter, int count) {
     for (int i = 0; i < count; i++) {
         CHECK_EQ(push(exporter, 100), GS_OK);
     }
 }
 
-static gs_exporter_config
-usual_config(void)
-{
+static gs_exporter_config usual_config(void) {
     return (gs_exporter_config){.max_queue_spans = 2048,
                                 .max_queue_bytes = 1 << 20,
                                 .max_batch_spans = 512,
@@ -60,24 +54,18 @@ usual_config(void)
                                 .transport = {.url = "http://fake/v1/traces"}};
 }
 
-static gs_exporter *
-make(const gs_exporter_config *config)
-{
+static gs_exporter *make(const gs_exporter_config *config) {
     gs_exporter *exporter = NULL;
     fake_reset();
     REQUIRE(gs_exporter_new(&exporter, config) == 0);
     return exporter;
 }
 
-static int64_t
-in_ms(int64_t ms)
-{
+static int64_t in_ms(int64_t ms) {
     return gs_deadline_after(gs_now_ns(), ms * GS_NS_PER_MS);
 }
 
-static uint64_t
-sum(const uint64_t *counts, size_t length)
-{
+static uint64_t sum(const uint64_t *counts, size_t length) {
     uint64_t total = 0;
     for (size_t i = 0; i < length; i++) {
         total += counts[i];
@@ -85,20 +73,16 @@ sum(const uint64_t *counts, size_t length)
     return total;
 }
 
-static gs_exporter_stats
-check_books(gs_exporter *exporter)
-{
+static gs_exporter_stats check_books(gs_exporter *exporter) {
     gs_exporter_stats stats;
     gs_exporter_get_stats(exporter, &stats);
-    CHECK_EQ(stats.ended, stats.exported + sum(stats.dropped, GS_DROP_REASONS) + sum(stats.failed, GS_FAIL_REASONS) +
-                              stats.queued);
+    CHECK_EQ(stats.ended,
+             stats.exported + sum(stats.dropped, GS_DROP_REASONS) + sum(stats.failed, GS_FAIL_REASONS) + stats.queued);
     CHECK(!fake.malformed);
     return stats;
 }
 
-static void
-flush_sends_everything_in_batches(void)
-{
+static void flush_sends_everything_in_batches(void) {
     gs_exporter_config config = usual_config();
     config.max_batch_spans = 100;
     config.max_queue_spans = 1000;
@@ -115,9 +99,7 @@ flush_sends_everything_in_batches(void)
     CHECK_EQ(fake.closed, 1);
 }
 
-static void
-a_full_batch_is_sent_without_a_flush(void)
-{
+static void a_full_batch_is_sent_without_a_flush(void) {
     gs_exporter_config config = usual_config();
     config.max_batch_spans = 10;
     gs_exporter *exporter = make(&config);
@@ -128,9 +110,7 @@ a_full_batch_is_sent_without_a_flush(void)
     gs_exporter_free(exporter);
 }
 
-static void
-bytes_for_a_full_request_are_sent_without_a_flush(void)
-{
+static void bytes_for_a_full_request_are_sent_without_a_flush(void) {
     gs_exporter_config config = usual_config();
     config.max_request_bytes = 4096;
     gs_exporter *exporter = make(&config);
@@ -143,9 +123,7 @@ bytes_for_a_full_request_are_sent_without_a_flush(void)
     gs_exporter_free(exporter);
 }
 
-static void
-the_schedule_sends_a_single_span(void)
-{
+static void the_schedule_sends_a_single_span(void) {
     gs_exporter_config config = usual_config();
     config.schedule_delay_ns = 20 * GS_NS_PER_MS;
     gs_exporter *exporter = make(&config);
@@ -154,9 +132,7 @@ the_schedule_sends_a_single_span(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_full_queue_drops_the_newest_and_counts(void)
-{
+static void a_full_queue_drops_the_newest_and_counts(void) {
     gs_exporter_config config = usual_config();
     config.max_queue_spans = config.max_batch_spans = 8;
     gs_exporter *exporter = make(&config);
@@ -177,9 +153,7 @@ a_full_queue_drops_the_newest_and_counts(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_span_that_can_never_fit_is_dropped_as_too_large(void)
-{
+static void a_span_that_can_never_fit_is_dropped_as_too_large(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     CHECK_EQ(push(exporter, (1 << 19) + 1), GS_TOO_LARGE);
@@ -187,9 +161,7 @@ a_span_that_can_never_fit_is_dropped_as_too_large(void)
     gs_exporter_free(exporter);
 }
 
-static void
-transient_answers_are_repeated(void)
-{
+static void transient_answers_are_repeated(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_RETRY, 0, 0);
@@ -204,9 +176,7 @@ transient_answers_are_repeated(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_wait_beyond_the_export_timeout_fails_at_once(void)
-{
+static void a_wait_beyond_the_export_timeout_fails_at_once(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_RETRY, HOUR_NS, 0);
@@ -218,9 +188,7 @@ a_wait_beyond_the_export_timeout_fails_at_once(void)
     gs_exporter_free(exporter);
 }
 
-static void
-the_export_timeout_ends_a_hanging_request(void)
-{
+static void the_export_timeout_ends_a_hanging_request(void) {
     gs_exporter_config config = usual_config();
     config.export_timeout_ns = 30 * GS_NS_PER_MS;
     gs_exporter *exporter = make(&config);
@@ -231,9 +199,7 @@ the_export_timeout_ends_a_hanging_request(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_final_no_fails_the_flush_and_only_this_one(void)
-{
+static void a_final_no_fails_the_flush_and_only_this_one(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_REJECTED, -1, 0);
@@ -247,9 +213,7 @@ a_final_no_fails_the_flush_and_only_this_one(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_partial_success_is_counted_and_not_repeated(void)
-{
+static void a_partial_success_is_counted_and_not_repeated(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_OK, -1, 2);
@@ -262,9 +226,7 @@ a_partial_success_is_counted_and_not_repeated(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_request_that_is_too_large_is_split(void)
-{
+static void a_request_that_is_too_large_is_split(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake.most_spans = 3;
@@ -277,9 +239,7 @@ a_request_that_is_too_large_is_split(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_single_span_that_the_collector_finds_too_large_is_given_up(void)
-{
+static void a_single_span_that_the_collector_finds_too_large_is_given_up(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_answer(GS_ANSWER_TOO_LARGE, -1, 0); /* two spans */
@@ -292,9 +252,7 @@ a_single_span_that_the_collector_finds_too_large_is_given_up(void)
     gs_exporter_free(exporter);
 }
 
-static void
-flush_comes_back_at_its_deadline(void)
-{
+static void flush_comes_back_at_its_deadline(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake_set_hang(true);
@@ -306,9 +264,7 @@ flush_comes_back_at_its_deadline(void)
     gs_exporter_free(exporter);
 }
 
-static void
-shutdown_sends_what_is_queued(void)
-{
+static void shutdown_sends_what_is_queued(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     push_many(exporter, 700);
@@ -322,9 +278,7 @@ shutdown_sends_what_is_queued(void)
     gs_exporter_free(exporter);
 }
 
-static void
-shutdown_gives_up_at_its_deadline_and_says_so(void)
-{
+static void shutdown_gives_up_at_its_deadline_and_says_so(void) {
     gs_exporter_config config = usual_config();
     config.max_batch_spans = 2;
     gs_exporter *exporter = make(&config);
@@ -338,15 +292,11 @@ shutdown_gives_up_at_its_deadline_and_says_so(void)
     CHECK_EQ(fake.closed, 1);
 }
 
-static bool
-ask_twice(void *context)
-{
+static bool ask_twice(void *context) {
     return ++*(int *)context < 2;
 }
 
-static void
-a_wait_can_be_broken_off(void)
-{
+static void a_wait_can_be_broken_off(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     int asked = 0;
@@ -361,9 +311,7 @@ a_wait_can_be_broken_off(void)
     gs_exporter_free(exporter);
 }
 
-static void
-shutdown_ends_a_backoff(void)
-{
+static void shutdown_ends_a_backoff(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     for (int i = 0; i < 6; i++) {
@@ -377,9 +325,7 @@ shutdown_ends_a_backoff(void)
     gs_exporter_free(exporter);
 }
 
-static void
-a_transport_that_cannot_be_opened_loses_nothing_uncounted(void)
-{
+static void a_transport_that_cannot_be_opened_loses_nothing_uncounted(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     fake.open_error = EINVAL;
@@ -393,9 +339,7 @@ a_transport_that_cannot_be_opened_loses_nothing_uncounted(void)
     gs_exporter_free(exporter);
 }
 
-static void
-invalid_settings_are_refused(void)
-{
+static void invalid_settings_are_refused(void) {
     gs_exporter *exporter = NULL;
     gs_exporter_config config = usual_config();
     config.max_batch_spans = config.max_queue_spans + 1;
@@ -408,9 +352,7 @@ invalid_settings_are_refused(void)
     CHECK_EQ(gs_exporter_new(&exporter, &config), EINVAL);
 }
 
-static void
-nothing_is_started_before_the_first_span(void)
-{
+static void nothing_is_started_before_the_first_span(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     CHECK_EQ(gs_exporter_flush(exporter, in_ms(1000), NULL, NULL), GS_OK);
@@ -420,9 +362,7 @@ nothing_is_started_before_the_first_span(void)
 }
 
 /* In the child: 0 if everything is as it should be, else the number of the check that failed. */
-static int
-in_child(gs_exporter *exporter, uint64_t abandoned)
-{
+static int in_child(gs_exporter *exporter, uint64_t abandoned) {
     gs_exporter_stats stats;
     gs_exporter_get_stats(exporter, &stats);
     if (gs_exporter_generation(exporter) != 1 || stats.ended != 0 || stats.queued != 0 || stats.exported != 0) {
@@ -450,9 +390,7 @@ in_child(gs_exporter *exporter, uint64_t abandoned)
     return 0;
 }
 
-static void
-check_fork(gs_exporter *exporter, uint64_t abandoned)
-{
+static void check_fork(gs_exporter *exporter, uint64_t abandoned) {
     pid_t child = fork();
     if (child == 0) {
         _exit(in_child(exporter, abandoned));
@@ -463,9 +401,7 @@ check_fork(gs_exporter *exporter, uint64_t abandoned)
     CHECK_EQ(WEXITSTATUS(status), 0);
 }
 
-static void
-a_forked_child_starts_empty_and_works(void)
-{
+static void a_forked_child_starts_empty_and_works(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     check_fork(exporter, 0);
@@ -486,9 +422,7 @@ a_forked_child_starts_empty_and_works(void)
 enum { PUSHERS = 3, PUSHES_AFTER_STOP = 100 };
 
 /* Returns the number of spans it pushed: until the exporter is stopped, and some more. */
-static void *
-push_all_the_time(void *argument)
-{
+static void *push_all_the_time(void *argument) {
     uintptr_t pushed = 0;
     for (int after = 0; after < PUSHES_AFTER_STOP;) {
         after += push(argument, pushed % 400) == GS_STOPPED;
@@ -497,9 +431,7 @@ push_all_the_time(void *argument)
     return (void *)pushed;
 }
 
-static void *
-flush_all_the_time(void *argument)
-{
+static void *flush_all_the_time(void *argument) {
     for (int i = 0; i < 200; i++) {
         gs_exporter_stats stats;
         (void)gs_exporter_flush(argument, in_ms(1000), NULL, NULL);
@@ -508,9 +440,7 @@ flush_all_the_time(void *argument)
     return NULL;
 }
 
-static void
-concurrent_pushes_flushes_and_a_shutdown_keep_the_books(void)
-{
+static void concurrent_pushes_flushes_and_a_shutdown_keep_the_books(void) {
     gs_exporter_config config = usual_config();
     config.max_queue_spans = 300;
     config.max_batch_spans = 64;
@@ -539,9 +469,7 @@ concurrent_pushes_flushes_and_a_shutdown_keep_the_books(void)
     gs_exporter_free(exporter);
 }
 
-static void
-messages_of_a_kind_are_limited(void)
-{
+static void messages_of_a_kind_are_limited(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
     for (int i = 0; i < 3; i++) {
@@ -568,8 +496,8 @@ CHECK_MAIN(CHECK_TEST(flush_sends_everything_in_batches), CHECK_TEST(a_full_batc
            CHECK_TEST(a_partial_success_is_counted_and_not_repeated), CHECK_TEST(a_request_that_is_too_large_is_split),
            CHECK_TEST(a_single_span_that_the_collector_finds_too_large_is_given_up),
            CHECK_TEST(flush_comes_back_at_its_deadline), CHECK_TEST(shutdown_sends_what_is_queued),
-           CHECK_TEST(shutdown_gives_up_at_its_deadline_and_says_so), CHECK_TEST(shutdown_ends_a_backoff), CHECK_TEST(a_wait_can_be_broken_off),
-           CHECK_TEST(a_transport_that_cannot_be_opened_loses_nothing_uncounted),
+           CHECK_TEST(shutdown_gives_up_at_its_deadline_and_says_so), CHECK_TEST(shutdown_ends_a_backoff),
+           CHECK_TEST(a_wait_can_be_broken_off), CHECK_TEST(a_transport_that_cannot_be_opened_loses_nothing_uncounted),
            CHECK_TEST(invalid_settings_are_refused), CHECK_TEST(nothing_is_started_before_the_first_span),
            CHECK_TEST(a_forked_child_starts_empty_and_works),
            CHECK_TEST(concurrent_pushes_flushes_and_a_shutdown_keep_the_books),

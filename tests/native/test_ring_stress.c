@@ -14,7 +14,7 @@
 #include "clock.h"
 #include "test_ring_fixture.h"
 
-enum { PRODUCERS = 3, RUN_MS = 700 };
+enum { PRODUCERS = 3, RUN_MS = 700, PATIENCE_S = 20, MINIMUM = 400 };
 
 typedef struct stamp {
     uint32_t producer;
@@ -54,7 +54,10 @@ static void *produce(void *context) {
     gs_ring *ring = self->ring;
     uint64_t random = self->number + 1;
     uint64_t capacity_bytes = (uint64_t)ring->capacity_granules * GS_RING_GRANULE;
-    while (gs_now_ns() < self->deadline_ns) {
+    int64_t give_up_ns = gs_deadline_after(self->deadline_ns, PATIENCE_S * GS_NS_PER_S);
+    /* Nothing promises a producer its share: on a busy machine one may come to its own only after the others. */
+    for (int64_t now_ns = 0; now_ns < (self->committed < MINIMUM ? give_up_ns : self->deadline_ns);
+         now_ns = gs_now_ns()) {
         stamp made = {.producer = self->number, .index = self->committed, .seed = random_below(&random, UINT32_MAX)};
         made.bytes = (uint32_t)sizeof made + random_below(&random, random_below(&random, 16) == 0 ? 900 : 60);
         gs_ring_claim claim;
@@ -166,7 +169,7 @@ static void stress(uint32_t capacity_records, uint64_t capacity_bytes, uint32_t 
     for (uint32_t i = 0; i < PRODUCERS; i++) {
         CHECK_EQ(consumed.seen[i], producers[i].committed);
         CHECK_EQ(producers[i].out_of_range, 0);
-        CHECK(producers[i].committed > 0);
+        CHECK(producers[i].committed >= MINIMUM);
     }
     CHECK_EQ(consumed.abandoned, abandoned);
     CHECK_EQ(consumed.torn, 0);

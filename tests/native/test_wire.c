@@ -6,9 +6,7 @@
 
 #define LIMIT ((size_t)1 << 20)
 
-static uint64_t
-read_varint(const uint8_t **at)
-{
+static uint64_t read_varint(const uint8_t **at) {
     uint64_t value = 0;
     for (unsigned shift = 0;; shift += 7) {
         uint8_t byte = *(*at)++;
@@ -20,9 +18,7 @@ read_varint(const uint8_t **at)
 }
 
 /* The message as its reader gets it; freed by the caller. */
-static uint8_t *
-joined(const gs_wire *wire, size_t *bytes)
-{
+static uint8_t *joined(const gs_wire *wire, size_t *bytes) {
     *bytes = gs_wire_position(wire);
     uint8_t *copy = malloc(*bytes + 1);
     REQUIRE(copy != NULL);
@@ -41,9 +37,7 @@ joined(const gs_wire *wire, size_t *bytes)
     return copy;
 }
 
-static void
-check_varint(uint64_t value)
-{
+static void check_varint(uint64_t value) {
     uint8_t bytes[GS_VARINT_MAX_BYTES];
     const uint8_t *at = bytes;
     const uint8_t *end = gs_varint_write(bytes, value);
@@ -52,9 +46,7 @@ check_varint(uint64_t value)
     CHECK(at == end);
 }
 
-static void
-varint_of_every_length_is_read_back(void)
-{
+static void varint_of_every_length_is_read_back(void) {
     for (unsigned bits = 0; bits < 64; bits++) {
         uint64_t edge = UINT64_C(1) << bits;
         check_varint(edge - 1);
@@ -68,9 +60,7 @@ varint_of_every_length_is_read_back(void)
     CHECK_EQ(gs_varint_size(UINT64_MAX), 10);
 }
 
-static void
-fields_have_the_bytes_of_the_specification(void)
-{
+static void fields_have_the_bytes_of_the_specification(void) {
     uint8_t bytes[32];
     /* protobuf.dev/programming-guides/encoding: field 2, "testing": 12 07 ... */
     CHECK_EQ(gs_len_field_write(bytes, 2, 7) - bytes, 2);
@@ -85,9 +75,7 @@ fields_have_the_bytes_of_the_specification(void)
 }
 
 /* Fields in fields around contents of a size: every length class of the inner and the outer length. */
-static void
-nested_field_of_every_length_class_is_read_back(void)
-{
+static void nested_field_of_every_length_class_is_read_back(void) {
     static const size_t sizes[] = {0, 1, 125, 126, 127, 128, 129, 16380, 16383, 16384, 300000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         gs_wire wire = {0};
@@ -113,9 +101,7 @@ nested_field_of_every_length_class_is_read_back(void)
 }
 
 /* Lent runs keep their place when the fields around them move: before, first in, in the middle and last in a field. */
-static void
-lent_bytes_stay_where_they_were_put(void)
-{
+static void lent_bytes_stay_where_they_were_put(void) {
     static const char large[5000] = {'L'};
     gs_wire wire = {0};
     gs_wire_reset(&wire, 0, LIMIT);
@@ -153,9 +139,7 @@ lent_bytes_stay_where_they_were_put(void)
     gs_wire_free(&wire);
 }
 
-static void
-lending_ends_with_the_table(void)
-{
+static void lending_ends_with_the_table(void) {
     static const char run[8] = "1234567";
     gs_wire wire = {0};
     gs_wire_reset(&wire, 0, LIMIT);
@@ -168,9 +152,7 @@ lending_ends_with_the_table(void)
     gs_wire_free(&wire);
 }
 
-static void
-message_over_the_limit_fails_and_stays_failed(void)
-{
+static void message_over_the_limit_fails_and_stays_failed(void) {
     gs_wire wire = {0};
     gs_wire_reset(&wire, 0, 1000);
     CHECK(gs_wire_reserve(&wire, 1000));
@@ -195,9 +177,7 @@ message_over_the_limit_fails_and_stays_failed(void)
     gs_wire_free(&wire);
 }
 
-static void
-lent_bytes_count_against_the_limit(void)
-{
+static void lent_bytes_count_against_the_limit(void) {
     static const char large[600];
     gs_wire wire = {0};
     gs_wire_reset(&wire, 0, 1000);
@@ -208,9 +188,7 @@ lent_bytes_count_against_the_limit(void)
     gs_wire_free(&wire);
 }
 
-static void
-buffer_is_kept_and_headroom_is_left(void)
-{
+static void buffer_is_kept_and_headroom_is_left(void) {
     gs_wire wire = {0};
     gs_wire_reset(&wire, 8, LIMIT);
     CHECK(gs_wire_reserve(&wire, 5000));
@@ -225,7 +203,6 @@ buffer_is_kept_and_headroom_is_left(void)
 }
 
 CHECK_MAIN(CHECK_TEST(varint_of_every_length_is_read_back), CHECK_TEST(fields_have_the_bytes_of_the_specification),
-           CHECK_TEST(nested_field_of_every_length_class_is_read_back),
-           CHECK_TEST(lent_bytes_stay_where_they_were_put), CHECK_TEST(lending_ends_with_the_table),
-           CHECK_TEST(message_over_the_limit_fails_and_stays_failed), CHECK_TEST(lent_bytes_count_against_the_limit),
-           CHECK_TEST(buffer_is_kept_and_headroom_is_left))
+           CHECK_TEST(nested_field_of_every_length_class_is_read_back), CHECK_TEST(lent_bytes_stay_where_they_were_put),
+           CHECK_TEST(lending_ends_with_the_table), CHECK_TEST(message_over_the_limit_fails_and_stays_failed),
+           CHECK_TEST(lent_bytes_count_against_the_limit), CHECK_TEST(buffer_is_kept_and_headroom_is_left))

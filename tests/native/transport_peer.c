@@ -114,19 +114,35 @@ void peer_reset(int fd) {
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
+typedef struct connection {
+    gs_peer *peer;
+    int fd;
+} connection;
+
+static void *serve_one(void *context) {
+    connection *self = context;
+    self->peer->serve(self->peer, self->fd);
+    close(self->fd);
+    free(self);
+    return NULL;
+}
+
 static void *accept_all(void *context) {
     gs_peer *self = context;
-    while (peer_wait_readable(self, self->listen_fd, GIVE_UP_MS)) {
+    intptr_t count = 0;
+    while (count < PEER_MAX_CONNECTIONS && peer_wait_readable(self, self->listen_fd, GIVE_UP_MS)) {
         int fd = accept(self->listen_fd, NULL, NULL);
         if (fd < 0) {
             continue;
         }
+        connection *accepted = malloc(sizeof *accepted);
+        need(accepted != NULL, "malloc");
+        *accepted = (connection){self, fd};
         /* relaxed: a total */
         atomic_fetch_add_explicit(&self->connections, 1, memory_order_relaxed);
-        self->serve(self, fd);
-        close(fd);
+        need(pthread_create(&self->servers[count++], NULL, serve_one, accepted) == 0, "pthread_create");
     }
-    return NULL;
+    return (void *)count;
 }
 
 void peer_start(gs_peer *self, peer_serve serve, const char *unix_path) {
@@ -150,12 +166,16 @@ void peer_start(gs_peer *self, peer_serve serve, const char *unix_path) {
     need(listen(self->listen_fd, 16) == 0, "listen");
     self->port = ntohs(address.sin_port);
     snprintf(self->url, sizeof self->url, "http://127.0.0.1:%u/v1/traces", self->port);
-    need(pthread_create(&self->thread, NULL, accept_all, self) == 0, "pthread_create");
+    need(pthread_create(&self->acceptor, NULL, accept_all, self) == 0, "pthread_create");
 }
 
 void peer_stop(gs_peer *self) {
     need(write(self->stop_pipe[1], "", 1) == 1, "write");
-    pthread_join(self->thread, NULL);
+    void *count = NULL;
+    pthread_join(self->acceptor, &count);
+    for (intptr_t i = 0; i < (intptr_t)count; i++) {
+        pthread_join(self->servers[i], NULL);
+    }
     close(self->listen_fd);
     close(self->stop_pipe[0]);
     close(self->stop_pipe[1]);

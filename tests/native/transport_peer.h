@@ -1,7 +1,7 @@
 /* transport_peer.h - a collector on a loopback or unix socket, that behaves or misbehaves as a test tells it to.
  *
- * One thread accepts and serves one connection at a time with the test's function; whatever that function waits for
- * ends when the peer is stopped. What requests contained is kept and read under a lock.
+ * One thread accepts, and each connection is served by the test's function on a thread of its own; whatever that function
+ * waits for ends when the peer is stopped. What the newest request contained is kept and read under a lock.
  */
 #ifndef GS_TESTS_TRANSPORT_PEER_H
 #define GS_TESTS_TRANSPORT_PEER_H
@@ -14,6 +14,8 @@
 
 typedef struct gs_peer gs_peer;
 
+#define PEER_MAX_CONNECTIONS 1024 /* in the life of a peer */
+
 /* Serves one accepted connection; the peer closes it afterwards. */
 typedef void (*peer_serve)(gs_peer *self, int fd);
 
@@ -21,7 +23,8 @@ struct gs_peer {
     peer_serve serve;
     int listen_fd;
     int stop_pipe[2];
-    pthread_t thread;
+    pthread_t acceptor;
+    pthread_t servers[PEER_MAX_CONNECTIONS]; /* acceptor only, until it has ended */
     char url[160];       /* http://127.0.0.1:PORT/v1/traces */
     uint16_t port;
     _Atomic int connections;

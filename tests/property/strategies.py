@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as PB2Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
@@ -64,7 +65,9 @@ class Unit(str, enum.Enum):
 TEXTS = st.one_of(
     st.text(max_size=20),
     st.text("aé€\U0001f600", max_size=300),
-    st.builds(lambda text, times: text * times, st.text("aé€\U0001f600\0", min_size=1, max_size=3), st.integers(0, 9000)),
+    st.builds(
+        lambda text, times: text * times, st.text("aé€\U0001f600\0", min_size=1, max_size=3), st.integers(0, 9000)
+    ),
 )
 SCALARS = st.one_of(
     st.none(),
@@ -166,10 +169,12 @@ class Subclass(ReadableSpan):
 
     @property
     def name(self) -> str:
+        """Not what the slot has."""
         return f"{self._name}, as a property"
 
     @property
     def dropped_events(self) -> int:
+        """More than the slot has."""
         return 7
 
 
@@ -232,6 +237,24 @@ def grouped(request: ExportTraceServiceRequest) -> dict[Group, list[bytes]]:
             spans_of_group = [span.SerializeToString(deterministic=True) for span in of_scope.spans]
             groups.setdefault(key, []).extend(spans_of_group)
     return {key: sorted(serialized) for key, serialized in groups.items()}
+
+
+def assert_same(ours: bytes, theirs: ExportTraceServiceRequest) -> None:
+    """Our request says what theirs does.
+
+    Raises:
+        AssertionError: it does not; the message is the first group that differs, cut to a readable length
+            (pytest's own comparison of such values takes minutes).
+    """
+    found, expected = grouped(ExportTraceServiceRequest.FromString(ours)), grouped(theirs)
+    for key in {**expected, **found}:
+        if found.get(key) != expected.get(key):
+            shown = [
+                "\n".join(str(PB2Span.FromString(span)) for span in groups.get(key, []))[:3000]
+                for groups in (found, expected)
+            ]
+            message = f"in {key!r:.500}\nours:\n{shown[0]}\nupstream's:\n{shown[1]}"
+            raise AssertionError(message)
 
 
 def by_upstream(encoded: Sequence[Any]) -> ExportTraceServiceRequest:

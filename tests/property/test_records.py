@@ -1,4 +1,4 @@
-"""The records that the encoder makes: what is interned, who is told, what is kept, and what happens within one another."""
+"""The records that the encoder makes: what is interned, who is told, what is kept, what happens within one another."""
 
 from __future__ import annotations
 

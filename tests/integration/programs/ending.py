@@ -1,6 +1,6 @@
 """A traced program that makes 100 spans and ends in a given way.
 
-    python -m tests.integration.programs.ending ENDPOINT plain|forgotten|exception|exit-3|busy-thread|interrupted
+python -m tests.integration.programs.ending ENDPOINT plain|forgotten|exception|exit-3|busy-thread|interrupted
 """
 
 from __future__ import annotations
