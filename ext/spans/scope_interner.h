@@ -11,10 +11,10 @@
  * gs_exporter_generation) is kept in the scope, written after the commit and read before the next claim, so a record
  * without the definition is behind one with it:
  *
- * | word | written by          | order   | read by           | order   | what the edge carries                          |
- * |------|---------------------|---------|-------------------|---------|------------------------------------------------|
- * | told | gs_scope_set_told   | release | gs_scope_is_told  | acquire | I1: the claim of the record with the definition|
- * | busy | enter, leave        | acquire, release  | enter   | acquire | I2: the tables                                 |
+ * | word | written by        | order   | read by          | order   | what the edge carries                               |
+ * |------|-------------------|---------|------------------|---------|-----------------------------------------------------|
+ * | told | gs_scope_set_told | release | gs_scope_is_told | acquire | I1: the record with the definition has been claimed |
+ * | busy | leave             | release | enter            | acquire | I2: the tables may be read and written              |
  *
  * Progress: nobody waits. Who finds the tables in use (free-threaded builds alone: nothing in them releases the GIL),
  * or left in use by a thread that a fork has left behind, gets an inline scope. A new generation frees the tables

@@ -9,23 +9,22 @@
  *         gs_encoder_end(encoder, &encoded, pushed == GS_OK);
  *     }
  *
- * No Python code runs between the return of begin and the end of gs_encoder_end's first half, which gives back the
- * scratch; its second half drops references, which may run anything. Neither ever leaves a Python exception behind, and
- * an exception that was set before begin is still set after end.
+ * No Python code runs after begin has returned, until end has given back the scratch and drops references, which may
+ * run anything. Call begin with no Python exception set; neither leaves one behind.
  *
  * The result, decoded, equals what upstream's encode_spans makes of the span, field by field. What OTLP cannot carry,
  * and upstream gives up an attribute or a whole batch for, is replaced here by the nearest that it can, and counted in
  * `replaced`:
  *
- *     lone surrogate in any string            U+FFFD
- *     int beyond 64 bits                      string, decimal; hexadecimal where decimal would exceed int's digit limit
- *     value of a type that OTLP has not       str() of it; empty value if that fails
- *     nesting deeper than 100                 string "..."
- *     time or count out of range, or no int   0
- *     name, message, url or key that is no str      str() of it; "" if that fails
- *     id out of range, or no int              its low bits; zeros
- *     kind or status code unknown             unspecified; unset
- *     attributes, events, links that raise    as far as they came
+ *     lone surrogate in any string       U+FFFD
+ *     int beyond 64 bits                 string: its digits, hexadecimal where the interpreter refuses decimal ones
+ *     value of a type that OTLP has not  string: its str(); an empty value if that raises
+ *     container nested deeper than receivers take (GS_OTLP_MAX_DEPTH), or within itself: the string "..."
+ *     time or count out of range         the nearest in range; 0 for what is no int
+ *     text field or key that is no str   its str(); left empty if that raises
+ *     id out of range                    its low bits; zeros for what is no int
+ *     kind, status code                  unspecified, unset
+ *     containers, events, links that raise while they are read: as far as they came
  *
  * Threads: any number at once, also within one another (encoding may run Python code, which may end another span), with
  * the GIL or, on a free-threaded build, attached. fork: nothing to do; a new generation tells every scope anew.
@@ -54,8 +53,9 @@ typedef enum gs_encode_status {
 } gs_encode_status;
 
 #define GS_ENCODED_MAX_BYTES  ((size_t)65 << 20)
-/* record header, definition, and what lies before, between and behind the lent runs of the body */
-#define GS_ENCODED_MAX_PIECES (2 + 2 * GS_WIRE_MAX_LENT + 1)
+/* Three of a definition (heads, resource, scope), each lent run and what lies before it, and what lies behind the last.
+ * */
+#define GS_ENCODED_MAX_PIECES (3 + 2 * GS_WIRE_MAX_LENT + 1)
 
 /* A record in pieces, to be copied one after the other before gs_encoder_end. Filled by gs_encoder_begin. */
 typedef struct gs_encoded {

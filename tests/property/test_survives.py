@@ -250,8 +250,9 @@ def _raising(_self: object) -> NoReturn:
 def test_exception_of_every_step_is_survived() -> None:
     """Each attribute that is read of a span raises, one after the other, and then each pair of them."""
     good = make_span(attributes={"a": 1}, events=[Event("event", {"b": 2}, 1)], links=[Link(SAMPLED)])
-    names = [name for name in dir(ReadableSpan) if not name.startswith("_") and name != "to_json"]
-    assert len(names) >= 15
+    names = [name for name in dir(ReadableSpan) if not name.startswith("_")]
+    names = [name for name in names if name not in {"to_json", "instrumentation_info"}]  # not read: JSON, deprecated
+    assert len(names) >= 14
     for broken_names in itertools.combinations_with_replacement(names, 2):
         fields: dict[str, Any] = {name: property(_answering(getattr(good, name))) for name in names}
         fields.update(dict.fromkeys(broken_names, property(_raising)))
@@ -261,4 +262,4 @@ def test_exception_of_every_step_is_survived() -> None:
         else:
             assert status == driver.OK, broken_names
             assert record
-            assert replaced >= (0 if set(broken_names) & {"context", "get_span_context", "instrumentation_info"} else 1)
+            assert replaced >= (0 if set(broken_names) & {"context", "get_span_context"} else 1)

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -114,7 +115,7 @@ def main(endpoint: str, how: str, children: int, spans: int) -> None:
         pids = [fork_with(fork, provider, processor, spans) for _ in range(children)]
         failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in pids)
     else:
-        context = multiprocessing.get_context(how.removeprefix("multiprocessing-"))
+        context: Any = multiprocessing.get_context(how.removeprefix("multiprocessing-"))
         work = (provider, processor, spans)
         processes = [
             context.Process(target=in_child, args=work)
