@@ -34,6 +34,10 @@
  * server does that has sent GOAWAY and was waiting for this answer only. */
 #define CURL_TRAILERS_BUG_FIXED 0x080100u
 
+#if LIBCURL_VERSION_NUM < 0x081400
+#define CURLMOPT_QUICK_EXIT ((CURLMoption)21) /* for a library that is newer than its header was */
+#endif
+
 struct gs_transport {
     CURL *easy;
     CURLM *multi;
@@ -43,6 +47,7 @@ struct gs_transport {
     bool reuse_bug;       /* see CURL_REUSE_BUG_FIRST */
     bool trailers_bug;    /* see CURL_TRAILERS_BUG_FIXED */
     curl_socket_t fd;     /* the newest connection's, while it is open */
+    bool distrusted;      /* the last request got no answer: libcurl might use its connection again */
     atomic_bool interrupted;
 
     /* of the attempt that runs */
@@ -310,6 +315,7 @@ int gs_transport_open(gs_transport **self, const gs_transport_config *config, ch
     error = made->easy == NULL || made->multi == NULL ? ENOMEM : build_headers(made, config);
     if (error == 0) {
         curl_multi_setopt(made->multi, CURLMOPT_MAXCONNECTS, 1L); /* a replaced connection is not kept */
+        curl_multi_setopt(made->multi, CURLMOPT_QUICK_EXIT, 1L);  /* as CURLOPT_QUICK_EXIT; older versions refuse it */
     }
     if (error != 0) {
         gs_transport_close(made);
@@ -495,8 +501,9 @@ static progress attempt(gs_transport *self, const payload *request, int64_t dead
     if (self->prior_knowledge && self->reuse_bug) {
         curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                          self->assume_http2 ? (long)CURL_HTTP_VERSION_2_0 : (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, self->assume_http2 ? 0L : 1L);
     }
+    bool fresh = self->distrusted || (self->prior_knowledge && self->reuse_bug && !self->assume_http2);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->compressed ? self->headers : self->headers->next);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->bytes);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->length);
@@ -506,10 +513,10 @@ static progress attempt(gs_transport *self, const payload *request, int64_t dead
     return run(self, deadline_ns, result);
 }
 
-/* Whether the newest connection is there and not closed by the other side, whatever it has still to read. */
+/* Whether the newest connection is there, good, and not closed by the other side, whatever it has still to read. */
 static bool has_connection(const gs_transport *self) {
     struct pollfd fd = {.fd = self->fd, .events = POLLRDHUP};
-    return self->fd != CURL_SOCKET_BAD && poll(&fd, 1, 0) == 0;
+    return self->fd != CURL_SOCKET_BAD && !self->distrusted && poll(&fd, 1, 0) == 0;
 }
 
 /* The grpc-status that libcurl has forgotten (CURL_TRAILERS_BUG_FIXED): a server sends a message only with status 0. False:
@@ -570,4 +577,6 @@ void gs_transport_send(gs_transport *self, const uint8_t *body, size_t body_byte
     }
     answer->sent_bytes = self->started ? request.length : 0;
     explain(self, state, result, answer);
+    self->distrusted = answer->kind == GS_ANSWER_STALE || answer->kind == GS_ANSWER_UNREACHABLE ||
+                       answer->kind == GS_ANSWER_TIMEOUT || answer->kind == GS_ANSWER_INTERRUPTED;
 }

@@ -222,17 +222,4 @@ static inline void gs_wire_close(gs_wire *self, gs_wire_mark mark) {
     gs_varint_write(self->start + mark.offset - 1, content_bytes);
 }
 
-/* As if the field that was begun last and not ended had never been begun; `tag_bytes` is what its tag took. Also right
- * when the buffer has grown since. */
-static inline void gs_wire_cancel(gs_wire *self, gs_wire_mark mark, size_t tag_bytes) {
-    if (self->failed) {
-        return;
-    }
-    while (self->lent_count > 0 && self->lent[self->lent_count - 1].offset >= mark.offset) {
-        self->lent_count--;
-    }
-    self->lent_bytes = mark.lent_bytes;
-    self->at = self->start + mark.offset - 1 - tag_bytes;
-}
-
 #endif /* GS_WIRE_H */

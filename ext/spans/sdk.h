@@ -6,7 +6,7 @@
  * or an earlier one), its type stays NULL here, no object is ever taken for one of it, and its properties are read
  * instead.
  *
- * Tried with opentelemetry-sdk 1.25 to 1.45.
+ * Tried with opentelemetry-sdk 1.25.0 and 1.45.2.
  *
  * Threads: immutable between load and unload; the calls need the GIL, or to be attached.
  */

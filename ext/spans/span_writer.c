@@ -366,7 +366,15 @@ void gs_span_writer_scope(gs_value_writer *writer, PyObject *scope) {
     }
     PyObject *name = get_or_none(writer, scope, sdk->public_names[GS_SLOT_NAME]);
     PyObject *version = get_or_none(writer, scope, sdk->names.version);
-    PyObject *attributes = get_or_none(writer, scope, sdk->public_names[GS_SLOT_ATTRIBUTES]);
+    PyObject *attributes = PyObject_GetAttr(scope, sdk->public_names[GS_SLOT_ATTRIBUTES]);
+    if (attributes == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear(); /* opentelemetry-sdk 1.25 knows no attributes of scopes: nothing is lost */
+        } else {
+            gs_value_writer_forget(writer);
+        }
+        attributes = Py_NewRef(Py_None);
+    }
     PyObject *schema_url = get_or_none(writer, scope, sdk->names.schema_url);
     gs_wire_mark mark = gs_wire_open(writer->wire, GS_SCOPE_SPANS_SCOPE);
     gs_value_writer_text(writer, GS_INSTRUMENTATION_SCOPE_NAME, name);

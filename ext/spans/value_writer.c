@@ -328,11 +328,7 @@ void gs_value_writer_attributes(gs_value_writer *self, uint32_t field, PyObject 
     if (Py_TYPE(attributes) == self->sdk->bounded_attributes) {
         PyObject *dict = gs_value_writer_get(self, attributes, self->sdk->names.dict);
         if (dict != NULL) {
-            if (PyODict_CheckExact(dict)) { /* SDK before 1.30, say: the order of its dict is its order */
-                write_dict(self, field, dict, value_depth, NULL);
-            } else {
-                write_mapping(self, field, dict, value_depth, NULL);
-            }
+            write_mapping(self, field, dict, value_depth, NULL);
             Py_DECREF(dict);
         }
     } else if (gs_value_writer_is_true(self, attributes)) {

@@ -55,6 +55,13 @@ static inline bool bytes_are(const uint8_t *data, uint32_t bytes, uint8_t fill) 
     return true;
 }
 
+/* Empty in both seq and place: else the next lap would count bytes that nobody has. */
+static inline bool ring_is_empty(const gs_ring *ring) {
+    /* relaxed: one thread, or all others have ended */
+    return atomic_load_explicit(&ring->claim, memory_order_relaxed) ==
+           atomic_load_explicit(&ring->freed, memory_order_relaxed);
+}
+
 /* Takes out the oldest record and checks it. */
 static inline void ring_expect(gs_ring *ring, uint32_t bytes, uint8_t fill) {
     gs_ring_cursor cursor = gs_ring_first(ring);

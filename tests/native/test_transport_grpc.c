@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <curl/curl.h>
+
 #include "check.h"
 #include "clock.h"
 #include "transport_peer.h"
@@ -256,25 +258,28 @@ static void serve_one_and_close(gs_peer *self, int fd) {
     peer_wait_gone(self, fd);
 }
 
-static void connection_ended_while_idle_is_replaced(void) {
+/* OK: the end was seen before the request was written. STALE: the request was written behind it. BROKEN: versions of
+ * libcurl before 8.1 may forget an answer that comes together with the end; then the transport must not call it one. */
+static void connection_ended_behind_an_answer_is_replaced(void) {
     static const peer_serve serves[] = {serve_one_and_goaway, serve_one_and_close};
+    bool may_break = curl_version_info(CURLVERSION_NOW)->version_num < 0x080100;
     for (size_t i = 0; i < 2; i++) {
         gs_peer peer;
         peer_start(&peer, serves[i], NULL);
         gs_transport *transport = open_with(&peer, GS_COMPRESSION_NONE);
-        int answered = 0, stale = 0;
+        int answered = 0, stale = 0, broken = 0;
         for (int call = 0; call < 40; call++) {
             gs_answer_kind kind = send_text(transport);
-            /* OK: seen before the request was written. STALE: written behind the end. Nothing else may come of it. */
             answered += kind == GS_ANSWER_OK;
             stale += kind == GS_ANSWER_STALE;
-            if (!CHECK(kind == GS_ANSWER_OK || kind == GS_ANSWER_STALE)) {
-                printf("    %s, call %d: %s\n", i == 0 ? "goaway" : "close", call, answer.text);
+            broken += kind == GS_ANSWER_UNREACHABLE && may_break;
+            if (kind == GS_ANSWER_UNREACHABLE) {
+                CHECK_STR_EQ(answer.text, "the answer broke off");
             }
         }
-        CHECK_EQ(answered + stale, 40);
-        CHECK(answered >= 20);
-        CHECK_EQ(peer_requests(&peer), answered);
+        CHECK_EQ(answered + stale + broken, 40);
+        CHECK(stale <= 20); /* after each comes a new connection */
+        CHECK_EQ(peer_requests(&peer), answered + broken);
         gs_transport_close(transport);
         peer_stop(&peer);
     }
@@ -349,8 +354,11 @@ static void failure_on_a_new_connection_is_unreachable(void) {
     peer_start(&peer, serve_failures, NULL);
     for (int round = 0; round < 6; round++) {
         gs_transport *transport = open_with(&peer, GS_COMPRESSION_NONE);
-        if (!CHECK_EQ(send_text(transport), GS_ANSWER_UNREACHABLE)) {
-            printf("    round %d: %s\n", round, answer.text);
+        gs_transport_send(transport, (const uint8_t *)"x", 1, gs_now_ns() + GS_NS_PER_S, &answer);
+        /* Newer versions of libcurl wait for more after bytes that are no HTTP/2. */
+        bool is_noise = round == 0 || round == 3;
+        if (!CHECK(answer.kind == GS_ANSWER_UNREACHABLE || (is_noise && answer.kind == GS_ANSWER_TIMEOUT))) {
+            printf("    round %d: %d %s\n", round, (int)answer.kind, answer.text);
         }
         CHECK(answer.text[0] != '\0');
         CHECK_EQ(peer_connections(&peer), round + 1);
@@ -379,6 +387,6 @@ static void call_after_a_timeout_has_a_connection_of_its_own(void) {
 }
 
 CHECK_MAIN(CHECK_TEST(calls_share_a_connection), CHECK_TEST(compressed_message_says_so),
-           CHECK_TEST(answers_of_every_shape_are_understood), CHECK_TEST(connection_ended_while_idle_is_replaced),
+           CHECK_TEST(answers_of_every_shape_are_understood), CHECK_TEST(connection_ended_behind_an_answer_is_replaced),
            CHECK_TEST(call_lost_on_a_reused_connection_is_stale), CHECK_TEST(failure_on_a_new_connection_is_unreachable),
            CHECK_TEST(call_after_a_timeout_has_a_connection_of_its_own))
