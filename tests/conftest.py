@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # A slow machine is not a failure, and examples come from the test's name: CI and a desk see the same ones.
 settings.register_profile(
@@ -16,6 +16,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
+    # Without "explain", which takes minutes to say little about spans of dozens of parts.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
 )
 settings.register_profile("search", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

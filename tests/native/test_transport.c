@@ -151,8 +151,7 @@ static void body_that_does_not_shrink_is_sent_plain(void) {
 
 static void unix_socket_is_used(void) {
     gs_peer peer;
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/gilscope-transport-%d.sock", (int)getpid());
+    static const char path[] = "transport.sock"; /* the harness runs each test in a directory of its own */
     peer_start(&peer, serve_ok, path);
     gs_transport *transport =
         open_with((gs_transport_config){.url = "http://collector/v1/traces", .unix_socket = path});
