@@ -9,7 +9,7 @@
 #include "wire.h"
 
 #define GRPC_FRAME_HEAD_BYTES 5u /* compressed flag, length (big-endian) */
-#define DECOMPRESSED_BYTES (16u * 1024u)
+#define DECOMPRESSED_BYTES    (16u * 1024u)
 
 enum http_status {
     HTTP_PAYLOAD_TOO_LARGE = 413,
@@ -36,9 +36,10 @@ enum grpc_status {
 };
 
 static const char *const grpc_status_names[] = {
-    "OK",        "CANCELLED",           "UNKNOWN",            "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED", "NOT_FOUND",
-    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",        "OUT_OF_RANGE",
-    "UNIMPLEMENTED",  "INTERNAL",          "UNAVAILABLE",        "DATA_LOSS",           "UNAUTHENTICATED",
+    "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED",
 };
 
 /* -- collecting -- */
@@ -219,7 +220,7 @@ static int64_t read_retry_info(gs_slice message) {
             }
         }
         nanos = nanos > 0 && nanos < GS_NS_PER_S ? nanos : 0;
-        delay_ns = seconds < 0 ? 0
+        delay_ns = seconds < 0                             ? 0
                    : seconds < GS_ANSWER_RETRY_AFTER_MAX_S ? seconds * GS_NS_PER_S + nanos
                                                            : GS_ANSWER_RETRY_AFTER_MAX_S * GS_NS_PER_S;
     }

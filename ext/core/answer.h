@@ -45,7 +45,7 @@ typedef enum gs_answer_kind {
     GS_ANSWER_INTERRUPTED, /* gs_transport_interrupt */
 } gs_answer_kind;
 
-#define GS_ANSWER_TEXT_BYTES 256
+#define GS_ANSWER_TEXT_BYTES        256
 #define GS_ANSWER_RETRY_AFTER_MAX_S INT64_C(86400) /* later than any export timeout: what is above is cut to this */
 
 typedef struct gs_answer {
@@ -58,37 +58,37 @@ typedef struct gs_answer {
     char text[GS_ANSWER_TEXT_BYTES]; /* reason, for people: printable UTF-8, NUL-terminated, may be empty */
 } gs_answer;
 
-#define GS_REPLY_HEAD_MAX_BYTES (256u * 1024u)  /* all header lines together; more ends the transfer */
-#define GS_REPLY_BODY_KEPT_BYTES (64u * 1024u)  /* of the body; the rest is counted and forgotten */
-#define GS_REPLY_BODY_MAX_BYTES (1024u * 1024u) /* more ends the transfer */
-#define GS_REPLY_MESSAGE_BYTES 1024u
-#define GS_REPLY_DETAILS_BYTES 8192u
+#define GS_REPLY_HEAD_MAX_BYTES  (256u * 1024u)  /* all header lines together; more ends the transfer */
+#define GS_REPLY_BODY_KEPT_BYTES (64u * 1024u)   /* of the body; the rest is counted and forgotten */
+#define GS_REPLY_BODY_MAX_BYTES  (1024u * 1024u) /* more ends the transfer */
+#define GS_REPLY_MESSAGE_BYTES   1024u
+#define GS_REPLY_DETAILS_BYTES   8192u
 
 typedef enum gs_body_type { GS_BODY_OTHER = 0, GS_BODY_PROTOBUF, GS_BODY_TEXT } gs_body_type;
 
 /* A header's value, as it came, without the blanks around it; an over-long one is kept cut. */
-#define GS_REPLY_FIELD(room)  \
-    struct {                  \
-        uint32_t bytes;       \
-        char value[room];     \
+#define GS_REPLY_FIELD(room) \
+    struct {                 \
+        uint32_t bytes;      \
+        char value[room];    \
     }
 
 typedef struct gs_reply {
-    int http_status;       /* of the newest status line: 100 and 103 are replaced by what follows */
-    int grpc_status;       /* -1: none came */
-    bool head_complete;    /* the final header block has ended */
-    bool overflowed;       /* a limit was passed, and the transfer was to end for it */
-    bool content_encoded;  /* content-encoding, other than identity */
-    bool message_encoded;  /* grpc-encoding, other than identity */
+    int http_status;      /* of the newest status line: 100 and 103 are replaced by what follows */
+    int grpc_status;      /* -1: none came */
+    bool head_complete;   /* the final header block has ended */
+    bool overflowed;      /* a limit was passed, and the transfer was to end for it */
+    bool content_encoded; /* content-encoding, other than identity */
+    bool message_encoded; /* grpc-encoding, other than identity */
     gs_body_type body_type;
-    size_t head_bytes;     /* of all header blocks */
-    size_t body_bytes;     /* kept */
+    size_t head_bytes; /* of all header blocks */
+    size_t body_bytes; /* kept */
     size_t body_seen_bytes;
     GS_REPLY_FIELD(64) reason; /* "Not Found" */
     GS_REPLY_FIELD(64) retry_after;
     GS_REPLY_FIELD(64) date;
     GS_REPLY_FIELD(GS_REPLY_MESSAGE_BYTES) grpc_message;
-    GS_REPLY_FIELD(512) retry_info;                     /* google.rpc.retryinfo-bin */
+    GS_REPLY_FIELD(512) retry_info;                      /* google.rpc.retryinfo-bin */
     GS_REPLY_FIELD(GS_REPLY_DETAILS_BYTES) grpc_details; /* grpc-status-details-bin */
     uint8_t body[GS_REPLY_BODY_KEPT_BYTES];
 } gs_reply;

@@ -65,8 +65,11 @@ bool gs_slice_contains(gs_slice text, const char *needle) {
 static uint32_t next_code_point(gs_slice *text) {
     const unsigned char *at = (const unsigned char *)text->bytes;
     uint32_t point = at[0];
-    size_t length = point < 0x80 ? 1 : point >= 0xc2 && point < 0xe0 ? 2 : (point & 0xf0) == 0xe0 ? 3
-                                   : point >= 0xf0 && point < 0xf5 ? 4 : 0;
+    size_t length = point < 0x80                    ? 1
+                    : point >= 0xc2 && point < 0xe0 ? 2
+                    : (point & 0xf0) == 0xe0        ? 3
+                    : point >= 0xf0 && point < 0xf5 ? 4
+                                                    : 0;
     bool valid = length != 0 && length <= text->length;
     if (valid && length > 1) {
         point &= 0xffu >> (length + 1);

@@ -19,8 +19,8 @@ typedef struct gs_slice {
 } gs_slice;
 
 gs_slice gs_slice_of(const char *text);
-gs_slice gs_slice_trimmed(gs_slice text);                 /* without blanks at both ends */
-bool gs_slice_equals(gs_slice text, const char *other);   /* ASCII case does not matter, here and below */
+gs_slice gs_slice_trimmed(gs_slice text);               /* without blanks at both ends */
+bool gs_slice_equals(gs_slice text, const char *other); /* ASCII case does not matter, here and below */
 bool gs_slice_starts(gs_slice text, const char *prefix);
 bool gs_slice_contains(gs_slice text, const char *needle);
 

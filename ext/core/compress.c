@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE_BYTES ((size_t)1024 * 1024)
-#define CALM_REQUESTS 16
-#define ZLIB_WINDOW_BITS 15
-#define ZLIB_GZIP_BITS 16     /* added to the window bits: gzip instead of zlib format */
-#define ZLIB_AUTO_BITS 32     /* added to the window bits, decompression: either format, by its header */
+#define LARGE_BYTES       ((size_t)1024 * 1024)
+#define CALM_REQUESTS     16
+#define ZLIB_WINDOW_BITS  15
+#define ZLIB_GZIP_BITS    16 /* added to the window bits: gzip instead of zlib format */
+#define ZLIB_AUTO_BITS    32 /* added to the window bits, decompression: either format, by its header */
 #define ZLIB_MEMORY_LEVEL 8
 
 void gs_compressor_init(gs_compressor *self, bool gzip, int level) {

@@ -19,9 +19,9 @@
 #include <zlib.h>
 
 typedef struct gs_compressor {
-    bool gzip;       /* gzip format; else zlib format (RFC 1950), which HTTP and gRPC call "deflate" */
+    bool gzip; /* gzip format; else zlib format (RFC 1950), which HTTP and gRPC call "deflate" */
     int level;
-    bool ready;      /* stream is initialised */
+    bool ready; /* stream is initialised */
     z_stream stream;
     uint8_t *buffer; /* prefix, then the output */
     size_t capacity;

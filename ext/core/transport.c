@@ -19,17 +19,17 @@
 #include "fork_gate.h"
 
 #define GRPC_FRAME_HEAD_BYTES 5u
-#define COMPRESS_SLICE_BYTES ((size_t)256 * 1024) /* about 4 ms at level 1: how late the deadline may be noticed */
-#define POLL_MAX_MS 60000                         /* a poll without a nearer deadline; no harm in waking up for it */
-#define GRPC_TIMEOUT_MAX_MS INT64_C(99999999)     /* eight digits are all that grpc-timeout has */
-#define CA_CACHE_S 60L     /* a renewed CA file is noticed so soon; parsing the system's for each connection is dear */
+#define COMPRESS_SLICE_BYTES  ((size_t)256 * 1024) /* about 4 ms at level 1: how late the deadline may be noticed */
+#define POLL_MAX_MS           60000                /* a poll without a nearer deadline; no harm in waking up for it */
+#define GRPC_TIMEOUT_MAX_MS   INT64_C(99999999)    /* eight digits are all that grpc-timeout has */
+#define CA_CACHE_S 60L /* a renewed CA file is noticed so soon; parsing the system's for each connection is dear */
 #define KEEPALIVE_IDLE_S 45L
 
 /* From 7.88.0 to 8.0.0 (curl's pull request 10643) libcurl sets HTTP/2 up a second time on a reused connection when it is
  * told that the server knows HTTP/2 without being asked, and fails. There the first request on a connection says so, and
  * the next ones ask for HTTP/2 in general, which is what such a connection speaks. */
-#define CURL_REUSE_BUG_FIRST 0x075800u
-#define CURL_REUSE_BUG_FIXED 0x080000u
+#define CURL_REUSE_BUG_FIRST    0x075800u
+#define CURL_REUSE_BUG_FIXED    0x080000u
 /* Before its HTTP/2 was rewritten, libcurl forgets the trailers when the connection is closed right behind them, as a
  * server does that has sent GOAWAY and was waiting for this answer only. */
 #define CURL_TRAILERS_BUG_FIXED 0x080100u
@@ -120,8 +120,18 @@ static int close_socket(void *context, curl_socket_t fd) {
 /* -- headers -- */
 
 static const char *const own_headers[] = {
-    "content-type", "content-encoding", "content-length", "transfer-encoding", "connection", "keep-alive",
-    "te",           "trailer",          "upgrade",        "expect",            "host",       "accept",
+    "content-type",
+    "content-encoding",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "host",
+    "accept",
 };
 
 static bool is_own_header(const char *name) {
@@ -183,7 +193,8 @@ static int build_headers(gs_transport *self, const gs_transport_config *config) 
         node->next = node + 1;
         (++node)->data = text;
         /* "name;" is how libcurl is told to send an empty value. */
-        int length = snprintf(text, (size_t)(text_end - text), is_empty ? "%s;" : "%s: %s", header->name, header->value);
+        int length =
+            snprintf(text, (size_t)(text_end - text), is_empty ? "%s;" : "%s: %s", header->name, header->value);
         text += length + 1;
     }
     node->next = NULL;
@@ -414,8 +425,8 @@ static bool compress_body(gs_transport *self, const uint8_t *body, size_t body_b
 }
 
 /* False: no memory, or `state` says what else. */
-static bool make_payload(gs_transport *self, const uint8_t *body, size_t body_bytes, int64_t deadline_ns,
-                         payload *made, progress *state) {
+static bool make_payload(gs_transport *self, const uint8_t *body, size_t body_bytes, int64_t deadline_ns, payload *made,
+                         progress *state) {
     size_t prefix_bytes = self->protocol == GS_PROTOCOL_GRPC ? GRPC_FRAME_HEAD_BYTES : 0;
     bool compresses = self->compression != GS_COMPRESSION_NONE;
     uint8_t *buffer = NULL;
@@ -538,7 +549,8 @@ static void explain(gs_transport *self, progress state, CURLcode result, gs_answ
     bool came_in_time = state == PROGRESS_DONE && result == CURLE_OK && reply->head_complete;
     if (state == PROGRESS_INTERRUPTED) {
         gs_answer_set(answer, GS_ANSWER_INTERRUPTED, "interrupted");
-    } else if (came_in_time && self->trailers_bug && self->protocol == GS_PROTOCOL_GRPC && !restore_grpc_status(reply)) {
+    } else if (came_in_time && self->trailers_bug && self->protocol == GS_PROTOCOL_GRPC &&
+               !restore_grpc_status(reply)) {
         gs_answer_set(answer, GS_ANSWER_UNREACHABLE, "the answer broke off");
     } else if (came_in_time || gs_reply_is_decisive(reply, self->protocol)) {
         gs_answer_read(answer, reply, self->protocol, (int64_t)time(NULL));

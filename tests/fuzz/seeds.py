@@ -38,19 +38,33 @@ def answers() -> list[bytes]:
         b"",
         b"\x00\xff\xff",
         _answer(0, b"HTTP/1.1 200 OK\r\n" + protobuf + b"\r\n", _PARTIAL_SUCCESS),
-        _answer(0, b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n" + protobuf + b"\r\n", gzip.compress(_PARTIAL_SUCCESS)),
+        _answer(
+            0, b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n" + protobuf + b"\r\n", gzip.compress(_PARTIAL_SUCCESS)
+        ),
         _answer(0, b"HTTP/1.1 200 OK\r\ncontent-encoding: deflate\r\n" + protobuf, zlib.compress(bytes(200_000), 9)),
         _answer(0, b"HTTP/1.1 400 Bad Request\r\n" + protobuf + b"\r\n", _STATUS),
-        _answer(0, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 \x1b[31m\xff\r\ncontent-type: text/plain\r\n\r\n", b"no\r\n\x00\xc3"),
+        _answer(
+            0,
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 \x1b[31m\xff\r\ncontent-type: text/plain\r\n\r\n",
+            b"no\r\n\x00\xc3",
+        ),
         _answer(1, grpc + b"\r\ngrpc-status: 0\r\ngrpc-message: \r\n\r\n", _frame(_PARTIAL_SUCCESS)),
-        _answer(1, grpc + b"grpc-encoding: gzip\r\n\r\ngrpc-status: 0\r\n", _frame(gzip.compress(_PARTIAL_SUCCESS), compressed=True)),
+        _answer(
+            1,
+            grpc + b"grpc-encoding: gzip\r\n\r\ngrpc-status: 0\r\n",
+            _frame(gzip.compress(_PARTIAL_SUCCESS), compressed=True),
+        ),
         _answer(1, grpc + b"grpc-status: 8\r\ngrpc-status-details-bin: " + base64.b64encode(_STATUS) + b"\r\n\r\n"),
-        _answer(1, grpc + b"grpc-status: 14\r\ngoogle.rpc.retryinfo-bin: " + base64.b64encode(_RETRY_INFO) + b"\r\n\r\n"),
+        _answer(
+            1, grpc + b"grpc-status: 14\r\ngoogle.rpc.retryinfo-bin: " + base64.b64encode(_RETRY_INFO) + b"\r\n\r\n"
+        ),
         _answer(1, grpc + b"grpc-status: 8\r\ngrpc-message: Received%20message%20larger%20than%20max%zz%\r\n\r\n"),
         _answer(1, b"HTTP/1.1 413 Payload Too Large\r\n\r\n"),
         _answer(1, grpc + b"grpc-status: 99999999999999\r\n:\r\n: \r\nx\r\n\r\n", b"\x00\xff\xff\xff\xff"),
     ]
-    seeds += [_answer(0, b"HTTP/1.1 503 Busy\r\nretry-after: " + date + b"\r\ndate: " + date + b"\r\n\r\n") for date in _DATES]
+    seeds += [
+        _answer(0, b"HTTP/1.1 503 Busy\r\nretry-after: " + date + b"\r\ndate: " + date + b"\r\n\r\n") for date in _DATES
+    ]
     return seeds
 
 

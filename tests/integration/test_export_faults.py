@@ -137,6 +137,7 @@ def test_transient_fault_loses_nothing(sink: Sink, protocol: str, one: Fault) ->
     service.provider.shutdown()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("protocol", "one"), [*with_protocol("http/protobuf", FINAL_HTTP), *with_protocol("grpc", FINAL_GRPC)]
 )
@@ -154,6 +155,7 @@ def test_final_refusal_is_counted_and_told(sink: Sink, protocol: str, one: Fault
     service.provider.shutdown()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_partial_success_is_counted_and_not_repeated(sink: Sink, protocol: str) -> None:
     """What a collector rejects of a request that it takes is failed, and the rest exported, in one request."""
@@ -167,6 +169,7 @@ def test_partial_success_is_counted_and_not_repeated(sink: Sink, protocol: str) 
     service.provider.shutdown()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_too_large_is_split_until_it_fits(sink: Sink, protocol: str, compression: str) -> None:

@@ -32,6 +32,7 @@ def sink() -> Iterator[Sink]:
         yield receiver
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("how", ["os", "c", "multiprocessing-fork", "multiprocessing-spawn"])
 def test_forked_children_send_their_own_spans_once(sink: Sink, how: str) -> None:
     """Children start empty, without the native thread, and every span of every process arrives exactly once."""

@@ -35,6 +35,7 @@ def silent_endpoint() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1/traces"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("how", EXIT_CODES)
 def test_spans_are_sent_however_the_process_ends(how: str) -> None:
     """Spans that were queued at the end arrive, with or without a provider that shuts down."""
@@ -53,6 +54,7 @@ def test_a_silent_collector_does_not_hold_the_process(silent_endpoint: str, how:
     assert "spans lost" in program.stderr
 
 
+@pytest.mark.smoke
 def test_an_interrupt_ends_a_flush(silent_endpoint: str) -> None:
     """Ctrl-C while a flush waits is a KeyboardInterrupt at once, not at the flush's deadline."""
     assert run(silent_endpoint, "interrupted", 30).returncode == 130

@@ -46,12 +46,12 @@ static void http_status_decides(void) {
         int status;
         gs_answer_kind kind;
     } table[] = {
-        {200, GS_ANSWER_OK},       {202, GS_ANSWER_OK},       {204, GS_ANSWER_OK},       {299, GS_ANSWER_OK},
-        {301, GS_ANSWER_REJECTED}, {302, GS_ANSWER_REJECTED}, {307, GS_ANSWER_REJECTED}, {308, GS_ANSWER_REJECTED},
-        {400, GS_ANSWER_REJECTED}, {401, GS_ANSWER_REJECTED}, {403, GS_ANSWER_REJECTED}, {404, GS_ANSWER_REJECTED},
-        {408, GS_ANSWER_REJECTED}, {413, GS_ANSWER_TOO_LARGE}, {429, GS_ANSWER_RETRY},   {500, GS_ANSWER_REJECTED},
-        {501, GS_ANSWER_REJECTED}, {502, GS_ANSWER_RETRY},    {503, GS_ANSWER_RETRY},    {504, GS_ANSWER_RETRY},
-        {505, GS_ANSWER_REJECTED}, {599, GS_ANSWER_REJECTED}, {999, GS_ANSWER_REJECTED},
+        {200, GS_ANSWER_OK},       {202, GS_ANSWER_OK},        {204, GS_ANSWER_OK},       {299, GS_ANSWER_OK},
+        {301, GS_ANSWER_REJECTED}, {302, GS_ANSWER_REJECTED},  {307, GS_ANSWER_REJECTED}, {308, GS_ANSWER_REJECTED},
+        {400, GS_ANSWER_REJECTED}, {401, GS_ANSWER_REJECTED},  {403, GS_ANSWER_REJECTED}, {404, GS_ANSWER_REJECTED},
+        {408, GS_ANSWER_REJECTED}, {413, GS_ANSWER_TOO_LARGE}, {429, GS_ANSWER_RETRY},    {500, GS_ANSWER_REJECTED},
+        {501, GS_ANSWER_REJECTED}, {502, GS_ANSWER_RETRY},     {503, GS_ANSWER_RETRY},    {504, GS_ANSWER_RETRY},
+        {505, GS_ANSWER_REJECTED}, {599, GS_ANSWER_REJECTED},  {999, GS_ANSWER_REJECTED},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         char head[64];
@@ -69,7 +69,11 @@ static void http_status_decides(void) {
 static void partial_success_is_counted(void) {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n";
     /* partial_success { rejected_spans: 300 error_message: "bad" } */
-    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head, "\x0a\x08\x08\xac\x02\x12\x03" "bad", 10), GS_ANSWER_OK);
+    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head,
+                        "\x0a\x08\x08\xac\x02\x12\x03"
+                        "bad",
+                        10),
+             GS_ANSWER_OK);
     CHECK_EQ(answer.rejected_spans, 300);
     CHECK_STR_EQ(answer.text, "bad");
     /* partial_success { error_message: "hm" }: a warning */
@@ -77,17 +81,24 @@ static void partial_success_is_counted(void) {
     CHECK_EQ(answer.rejected_spans, 0);
     CHECK_STR_EQ(answer.text, "hm");
     /* rejected_spans: -1 */
-    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head, "\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13), GS_ANSWER_OK);
+    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head, "\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13),
+             GS_ANSWER_OK);
     CHECK_EQ(answer.rejected_spans, 0);
     /* in two pieces, the second one replacing the first's count; an unknown field of each type between */
     CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head,
-                        "\x0a\x02\x08\x05\x10\x01\x19" "12345678" "\x25" "1234\x0a\x02\x08\x07", 24), GS_ANSWER_OK);
+                        "\x0a\x02\x08\x05\x10\x01\x19"
+                        "12345678"
+                        "\x25"
+                        "1234\x0a\x02\x08\x07",
+                        24),
+             GS_ANSWER_OK);
     CHECK_EQ(answer.rejected_spans, 7);
     /* breaks off */
     CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, head, "\x0a\x08\x08\x05", 4), GS_ANSWER_OK);
     CHECK_EQ(answer.rejected_spans, 0);
     /* JSON is not read as protobuf */
-    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", "\x0a\x02\x08\x05", 4),
+    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n",
+                        "\x0a\x02\x08\x05", 4),
              GS_ANSWER_OK);
     CHECK_EQ(answer.rejected_spans, 0);
 }
@@ -146,8 +157,9 @@ static void http_reason_is_told(void) {
                         "\x08\x03\x12\x0eno such tenant", 18),
              GS_ANSWER_REJECTED);
     CHECK_STR_EQ(answer.text, "HTTP 400 Bad Request: no such tenant");
-    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain; charset=utf-8\r\n\r\n",
-                        "wrong key\r\n", 11),
+    CHECK_EQ(read_reply(GS_PROTOCOL_HTTP,
+                        "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain; charset=utf-8\r\n\r\n", "wrong key\r\n",
+                        11),
              GS_ANSWER_REJECTED);
     CHECK_STR_EQ(answer.text, "HTTP 401 Unauthorized: wrong key");
     CHECK_EQ(read_reply(GS_PROTOCOL_HTTP, "HTTP/1.1 500 Oh\r\ncontent-type: text/html\r\n\r\n", "<html>", 6),
@@ -258,8 +270,9 @@ static void grpc_partial_success_is_counted(void) {
 static void grpc_retry_info_is_read(void) {
     /* google.rpc.Status { code: 8 message: "m" details { type_url: "type.googleapis.com/google.rpc.RetryInfo"
      * value: RetryInfo { retry_delay { seconds: 2 nanos: 500000000 } } } }, as Google's library writes it */
-    static const char details[] = "HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngrpc-status-details-bin: "
-                                  "CAgSAW0aNgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIKCggIAhCAyrXuAQ%s\r\n\r\n";
+    static const char details[] =
+        "HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngrpc-status-details-bin: "
+        "CAgSAW0aNgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIKCggIAhCAyrXuAQ%s\r\n\r\n";
     char head[512];
     snprintf(head, sizeof head, details, "");
     CHECK_EQ(read_grpc(head), GS_ANSWER_RETRY);
@@ -268,16 +281,20 @@ static void grpc_retry_info_is_read(void) {
     CHECK_EQ(read_grpc(head), GS_ANSWER_RETRY);
     CHECK_EQ(answer.retry_after_ns, 2500 * GS_NS_PER_MS);
     /* the older trailer: a RetryInfo by itself */
-    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 14\r\ngoogle.rpc.retryinfo-bin: CgIIBQ==\r\n\r\n"), GS_ANSWER_RETRY);
+    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 14\r\ngoogle.rpc.retryinfo-bin: CgIIBQ==\r\n\r\n"),
+             GS_ANSWER_RETRY);
     CHECK_EQ(answer.retry_after_ns, 5 * GS_NS_PER_S);
     /* an empty delay is one: at once */
     CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngoogle.rpc.retryinfo-bin: CgA\r\n\r\n"), GS_ANSWER_RETRY);
     CHECK_EQ(answer.retry_after_ns, 0);
     /* years: cut; no base64; not for a permanent status */
-    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngoogle.rpc.retryinfo-bin: CgYIgICA4A8=\r\n\r\n"), GS_ANSWER_RETRY);
+    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngoogle.rpc.retryinfo-bin: CgYIgICA4A8=\r\n\r\n"),
+             GS_ANSWER_RETRY);
     CHECK_EQ(answer.retry_after_ns, GS_ANSWER_RETRY_AFTER_MAX_S * GS_NS_PER_S);
-    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngoogle.rpc.retryinfo-bin: C!IIBQ==\r\n\r\n"), GS_ANSWER_REJECTED);
-    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 3\r\ngoogle.rpc.retryinfo-bin: CgIIBQ==\r\n\r\n"), GS_ANSWER_REJECTED);
+    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 8\r\ngoogle.rpc.retryinfo-bin: C!IIBQ==\r\n\r\n"),
+             GS_ANSWER_REJECTED);
+    CHECK_EQ(read_grpc("HTTP/2 200\r\n\r\ngrpc-status: 3\r\ngoogle.rpc.retryinfo-bin: CgIIBQ==\r\n\r\n"),
+             GS_ANSWER_REJECTED);
     CHECK_EQ(answer.retry_after_ns, -1);
 }
 
@@ -351,8 +368,9 @@ static void over_long_fields_are_cut(void) {
     static char line[20000];
     gs_reply_clear(&reply);
     for (size_t i = 0; i < 6; i++) {
-        static const char *const names[] = {"retry-after", "date", "grpc-message", "grpc-status-details-bin",
-                                            "google.rpc.retryinfo-bin", "content-type"};
+        static const char *const names[] = {
+            "retry-after", "date", "grpc-message", "grpc-status-details-bin", "google.rpc.retryinfo-bin",
+            "content-type"};
         int name_bytes = snprintf(line, sizeof line, "%s: ", names[i]);
         memset(line + name_bytes, '1', sizeof line - (size_t)name_bytes);
         CHECK(gs_reply_take_line(&reply, line, sizeof line));
@@ -365,9 +383,20 @@ static void over_long_fields_are_cut(void) {
 }
 
 static void odd_lines_are_harmless(void) {
-    static const char *const lines[] = {"",     "\r\n",         ":",        ": x",        "HTTP/", "HTTP/1.1", "HTTP/1.1 ",
-                                        "HTTP/1.1 2", "HTTP/1.1 abc", "HTTP/1.1 2000", "no colon", "grpc-status:",
-                                        "grpc-status: -1", "HTTP/1.1 007 X"};
+    static const char *const lines[] = {"",
+                                        "\r\n",
+                                        ":",
+                                        ": x",
+                                        "HTTP/",
+                                        "HTTP/1.1",
+                                        "HTTP/1.1 ",
+                                        "HTTP/1.1 2",
+                                        "HTTP/1.1 abc",
+                                        "HTTP/1.1 2000",
+                                        "no colon",
+                                        "grpc-status:",
+                                        "grpc-status: -1",
+                                        "HTTP/1.1 007 X"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         gs_reply_clear(&reply);
         CHECK(gs_reply_take_line(&reply, lines[i], strlen(lines[i])));

@@ -51,12 +51,27 @@ static void date_agrees_with_the_c_library(void) {
 
 static void no_date_is_refused(void) {
     static const char *const texts[] = {
-        "", "Sun", "Sun,", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMTx", "Sun, 06 Nov 1994 08:49:37 CET",
-        "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",
-        "Sun, 29 Feb 1994 08:49:37 GMT", "Thu, 29 Feb 1900 08:49:37 GMT", "Sun, 06 Nuv 1994 08:49:37 GMT",
-        "Sun, 06 Nov 94 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT",
-        "Sun, 06 Nov 1994 08:49:61 GMT", "Sun, 06 Nov -994 08:49:37 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT",
-        "Sun Nov 6 08:49:37 1994", "Sun Nov  6 08:49:37 1994 GMT", "Xyz, 06 Nov 1994 08:49:37 GMT",
+        "",
+        "Sun",
+        "Sun,",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 GMTx",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Sun, 29 Feb 1994 08:49:37 GMT",
+        "Thu, 29 Feb 1900 08:49:37 GMT",
+        "Sun, 06 Nuv 1994 08:49:37 GMT",
+        "Sun, 06 Nov 94 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 1994 08:60:37 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sun, 06 Nov -994 08:49:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",
+        "Sun Nov  6 08:49:37 1994 GMT",
+        "Xyz, 06 Nov 1994 08:49:37 GMT",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (!CHECK_EQ(date(texts[i]), INT64_MIN)) {
@@ -94,7 +109,7 @@ static void retry_after_is_never_negative_nor_absurd(void) {
         }
     }
     static const char *const not[] = {"", "-1", "+1", "1.5", "1 2", "soon", "0x10", "1e3"};
-    for (size_t i = 0; i < sizeof not / sizeof not[0]; i++) {
+    for (size_t i = 0; i < sizeof not/ sizeof not[0]; i++) {
         CHECK_EQ(gs_retry_after(gs_slice_of(not[i]), NOW_S), -1);
     }
 }
@@ -104,8 +119,16 @@ static void base64_is_decoded(void) {
         const char *encoded;
         const char *decoded;
     } table[] = {
-        {"", ""},         {"Zg==", "f"},       {"Zg", "f"},           {"Zm8=", "fo"},         {"Zm8", "fo"},
-        {"Zm9v", "foo"},  {"Zm9vYg==", "foob"}, {"Zm9vYmFy", "foobar"}, {"-_-_", "\xfb\xff\xbf"}, {"+/+/", "\xfb\xff\xbf"},
+        {"", ""},
+        {"Zg==", "f"},
+        {"Zg", "f"},
+        {"Zm8=", "fo"},
+        {"Zm8", "fo"},
+        {"Zm9v", "foo"},
+        {"Zm9vYg==", "foob"},
+        {"Zm9vYmFy", "foobar"},
+        {"-_-_", "\xfb\xff\xbf"},
+        {"+/+/", "\xfb\xff\xbf"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         uint8_t decoded[16];
@@ -117,7 +140,7 @@ static void base64_is_decoded(void) {
     uint8_t small[5];
     size_t bytes = 0;
     static const char *const not[] = {"Z", "Zm9vY", "Zm9v!", "Zm 9v", "Zg===", "Zm9vYmFyZm9v", "Zg==,Zg=="};
-    for (size_t i = 0; i < sizeof not / sizeof not[0]; i++) {
+    for (size_t i = 0; i < sizeof not/ sizeof not[0]; i++) {
         if (!CHECK(!gs_base64_decode(small, sizeof small, gs_slice_of(not[i]), &bytes))) {
             printf("    %s\n", not[i]);
         }
@@ -129,8 +152,8 @@ static void percent_encoding_is_decoded(void) {
         const char *encoded;
         const char *decoded;
     } table[] = {
-        {"", ""}, {"a b", "a b"}, {"%41%6a%6A", "Ajj"}, {"100%", "100%"}, {"%4", "%4"}, {"%", "%"}, {"%%41", "%A"},
-        {"%zz", "%zz"}, {"%4g", "%4g"}, {"%2541", "%41"},
+        {"", ""},   {"a b", "a b"}, {"%41%6a%6A", "Ajj"}, {"100%", "100%"}, {"%4", "%4"},
+        {"%", "%"}, {"%%41", "%A"}, {"%zz", "%zz"},       {"%4g", "%4g"},   {"%2541", "%41"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         char decoded[16];
@@ -152,17 +175,19 @@ static void text_is_made_printable(void) {
         {"a\0b", 3, "a b"},
         {"a\r\nb\tc\x1b[0m\x7f", 11, "a  b c [0m "},
         {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
-        {"\xc2\x85", 2, " "},                 /* NEL, a C1 control */
+        {"\xc2\x85", 2, " "},                  /* NEL, a C1 control */
         {"\xe2\x80\xa8\xe2\x80\xae", 6, "  "}, /* line separator, right-to-left override */
         {"\x80", 1, BAD},
-        {"\xc0\xaf", 2, BAD BAD},              /* overlong */
+        {"\xc0\xaf", 2, BAD BAD}, /* overlong */
         {"\xe0\x80\xaf", 3, BAD BAD BAD},
         {"\xf0\x80\x80\xaf", 4, BAD BAD BAD BAD},
-        {"\xed\xa0\x80", 3, BAD BAD BAD},      /* surrogate */
+        {"\xed\xa0\x80", 3, BAD BAD BAD}, /* surrogate */
         {"\xf4\x90\x80\x80", 4, BAD BAD BAD BAD},
         {"\xf5\x80", 2, BAD BAD},
-        {"\xe2\x82", 2, BAD BAD},              /* breaks off */
-        {"\xe2" "A", 2, BAD "A"},
+        {"\xe2\x82", 2, BAD BAD}, /* breaks off */
+        {"\xe2"
+         "A",
+         2, BAD "A"},
         {"\xff\xfe", 2, BAD BAD},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -179,14 +204,19 @@ static void text_is_cut_between_characters(void) {
     CHECK_EQ(gs_text_append(to, 0, sizeof to, gs_slice_of("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac")), 6);
     CHECK_STR_EQ(to, "\xe2\x82\xac\xe2\x82\xac");
     CHECK_EQ(gs_text_append(to, 6, sizeof to, gs_slice_of("ab")), 7);
-    CHECK_STR_EQ(to, "\xe2\x82\xac\xe2\x82\xac" "a");
+    CHECK_STR_EQ(to, "\xe2\x82\xac\xe2\x82\xac"
+                     "a");
     CHECK_EQ(gs_text_append(to, 7, sizeof to, gs_slice_of("b")), 7);
     CHECK_EQ(gs_text_append(to, 0, 1, gs_slice_of("b")), 0);
     CHECK_STR_EQ(to, "");
 }
 
 static void fields_are_taken_in_order(void) {
-    static const char bytes[] = "\x08\x96\x01" "\x12\x02hi" "\x19\1\0\0\0\0\0\0\x80" "\x25\2\0\0\0" "\xf8\xff\xff\xff\x0f\x01";
+    static const char bytes[] = "\x08\x96\x01"
+                                "\x12\x02hi"
+                                "\x19\1\0\0\0\0\0\0\x80"
+                                "\x25\2\0\0\0"
+                                "\xf8\xff\xff\xff\x0f\x01";
     gs_slice message = {bytes, sizeof bytes - 1};
     gs_field field;
     CHECK(gs_field_next(&message, &field));
@@ -209,17 +239,21 @@ static void no_field_is_refused(void) {
         size_t length;
     } table[] = {
         {"", 0},
-        {"\x00\x01", 2},                             /* field 0 */
-        {"\x0b", 1},                                 /* a group */
-        {"\x0e\x01", 2},                             /* wire type 6 */
-        {"\x08", 1},                                 /* no value */
-        {"\x08\x80", 2},                             /* a varint that breaks off */
+        {"\x00\x01", 2},                                          /* field 0 */
+        {"\x0b", 1},                                              /* a group */
+        {"\x0e\x01", 2},                                          /* wire type 6 */
+        {"\x08", 1},                                              /* no value */
+        {"\x08\x80", 2},                                          /* a varint that breaks off */
         {"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 12}, /* one that is too long */
         {"\x12\x03hi", 4},
         {"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01hi", 13},
-        {"\x19" "1234567", 8},
-        {"\x25" "123", 4},
-        {"\x80\x80\x80\x80\x80\x01\x01", 7},         /* a tag beyond 32 bits */
+        {"\x19"
+         "1234567",
+         8},
+        {"\x25"
+         "123",
+         4},
+        {"\x80\x80\x80\x80\x80\x01\x01", 7}, /* a tag beyond 32 bits */
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         gs_slice message = {table[i].bytes, table[i].length};

@@ -56,8 +56,13 @@ static void request_arrives_as_it_was_given(void) {
     gs_peer peer;
     peer_start(&peer, serve_ok, NULL);
     static const gs_transport_header headers[] = {
-        {"user-agent", "test/1"}, {"X-Tenant", "a, b"}, {"x-empty", ""}, {"Content-Type", "text/plain"},
-        {"Transfer-Encoding", "chunked"}, {"Content-Length", "1"}, {"Expect", "100-continue"},
+        {"user-agent", "test/1"},
+        {"X-Tenant", "a, b"},
+        {"x-empty", ""},
+        {"Content-Type", "text/plain"},
+        {"Transfer-Encoding", "chunked"},
+        {"Content-Length", "1"},
+        {"Expect", "100-continue"},
     };
     gs_transport *transport = open_with((gs_transport_config){.url = peer.url, .headers = headers, .header_count = 7});
     CHECK_EQ(send_bytes(transport, "a\0b\xff", 4), GS_ANSWER_OK);
@@ -119,7 +124,8 @@ static void compressed_body_is_what_it_says(void) {
             CHECK_EQ(send_bytes(transport, body, sizes[i]), GS_ANSWER_OK);
             CHECK(answer.sent_bytes < sizes[i]);
             CHECK(decompresses_to(&peer, gzip ? 15 + 16 : 15, body, sizes[i]));
-            CHECK(peer_head_contains(&peer, gzip ? "\r\ncontent-encoding: gzip\r\n" : "\r\ncontent-encoding: deflate\r\n"));
+            CHECK(peer_head_contains(&peer,
+                                     gzip ? "\r\ncontent-encoding: gzip\r\n" : "\r\ncontent-encoding: deflate\r\n"));
         }
         CHECK_EQ(peer_connections(&peer), 1);
         gs_transport_close(transport);
@@ -136,8 +142,7 @@ static void body_that_does_not_shrink_is_sent_plain(void) {
     }
     gs_peer peer;
     peer_start(&peer, serve_ok, NULL);
-    gs_transport *transport =
-        open_with((gs_transport_config){.url = peer.url, .compression = GS_COMPRESSION_GZIP});
+    gs_transport *transport = open_with((gs_transport_config){.url = peer.url, .compression = GS_COMPRESSION_GZIP});
     static const size_t sizes[] = {0, 1, 30, sizeof body};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         CHECK_EQ(send_bytes(transport, body, sizes[i]), GS_ANSWER_OK);
@@ -323,7 +328,8 @@ static void child_of_a_fork_leaves_the_connection_alone(void) {
 /* -- set-up -- */
 
 static void url_that_can_never_work_is_refused(void) {
-    static const char *const urls[] = {NULL, "", "localhost:4318", "ftp://localhost/", "http://", "http://a b/", "file:///etc"};
+    static const char *const urls[] = {NULL,          "",           "localhost:4318", "ftp://localhost/", "http://",
+                                       "http://a b/", "file:///etc"};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         gs_transport *transport = (gs_transport *)&answer;
         gs_transport_config config = {.url = urls[i]};
@@ -353,5 +359,6 @@ CHECK_MAIN(CHECK_TEST(request_arrives_as_it_was_given), CHECK_TEST(connection_is
            CHECK_TEST(unix_socket_is_used), CHECK_TEST(environment_is_not_asked),
            CHECK_TEST(tunnel_that_is_refused_is_no_answer), CHECK_TEST(answers_are_understood_on_one_connection),
            CHECK_TEST(request_lost_on_a_reused_connection_is_stale),
-           CHECK_TEST(connection_closed_while_idle_is_replaced), CHECK_TEST(child_of_a_fork_leaves_the_connection_alone),
-           CHECK_TEST(url_that_can_never_work_is_refused), CHECK_TEST(nobody_there_is_unreachable))
+           CHECK_TEST(connection_closed_while_idle_is_replaced),
+           CHECK_TEST(child_of_a_fork_leaves_the_connection_alone), CHECK_TEST(url_that_can_never_work_is_refused),
+           CHECK_TEST(nobody_there_is_unreachable))

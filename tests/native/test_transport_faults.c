@@ -14,11 +14,11 @@
 #include "clock.h"
 #include "transport_peer.h"
 
-#define LONG_NS (20 * GS_NS_PER_S)
+#define LONG_NS  (20 * GS_NS_PER_S)
 #define SHORT_NS (150 * GS_NS_PER_MS)
 /* How late a send may be: what a busy machine, or a sanitizer, may keep a thread from running. A send that waits for the
  * other side instead of the clock is late by seconds. */
-#define LATE_NS (500 * GS_NS_PER_MS)
+#define LATE_NS  (500 * GS_NS_PER_MS)
 
 static gs_answer answer;
 
@@ -124,8 +124,9 @@ static void serve_deaf(gs_peer *self, int fd) {
 
 static void serve_dripping_head(gs_peer *self, int fd) {
     if (peer_read_request(self, fd)) {
-        for (const char *at = "HTTP/1.1 200 OK\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"; *at != '\0';
-             at++) {
+        for (const char *at =
+                 "HTTP/1.1 200 OK\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+             *at != '\0'; at++) {
             peer_write(self, fd, at, 1);
             if (!peer_is_idle(self, fd, 10)) { /* the client has closed */
                 return;
@@ -280,7 +281,8 @@ static void serve_endless_head(gs_peer *self, int fd) {
     if (peer_read_request(self, fd)) {
         peer_say(self, fd, "HTTP/1.1 200 OK\r\n");
         for (int i = 0; i < 40000 && peer_is_idle(self, fd, 0); i++) {
-            peer_say(self, fd, "X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
+            peer_say(self, fd,
+                     "X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
         }
         peer_wait_gone(self, fd);
     }

@@ -18,8 +18,15 @@
 #define LONG_NS (20 * GS_NS_PER_S)
 
 /* RFC 9113 */
-enum frame_type { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_RST = 3, FRAME_SETTINGS = 4, FRAME_PING = 6, FRAME_GOAWAY = 7,
-                  FRAME_WINDOW = 8 };
+enum frame_type {
+    FRAME_DATA = 0,
+    FRAME_HEADERS = 1,
+    FRAME_RST = 3,
+    FRAME_SETTINGS = 4,
+    FRAME_PING = 6,
+    FRAME_GOAWAY = 7,
+    FRAME_WINDOW = 8
+};
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, FRAME_HEAD_BYTES = 9, MESSAGE_MAX_BYTES = 5 << 20 };
 enum { ERROR_NONE = 0, ERROR_INTERNAL = 2, ERROR_REFUSED_STREAM = 7 };
 
@@ -27,9 +34,9 @@ static gs_answer answer;
 
 static void put_frame(gs_peer *self, int fd, enum frame_type type, uint8_t flags, uint32_t stream, const void *payload,
                       size_t payload_bytes) {
-    uint8_t frame[FRAME_HEAD_BYTES + 2048] = {(uint8_t)(payload_bytes >> 16), (uint8_t)(payload_bytes >> 8),
-                                              (uint8_t)payload_bytes, (uint8_t)type, flags, (uint8_t)(stream >> 24),
-                                              (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
+    uint8_t frame[FRAME_HEAD_BYTES + 2048] = {
+        (uint8_t)(payload_bytes >> 16), (uint8_t)(payload_bytes >> 8), (uint8_t)payload_bytes, (uint8_t)type,  flags,
+        (uint8_t)(stream >> 24),        (uint8_t)(stream >> 16),       (uint8_t)(stream >> 8), (uint8_t)stream};
     memcpy(frame + FRAME_HEAD_BYTES, payload, payload_bytes);
     peer_write(self, fd, frame, FRAME_HEAD_BYTES + payload_bytes);
 }
@@ -118,8 +125,11 @@ static uint32_t read_call(gs_peer *self, int fd) {
 
 static gs_transport *open_with(const gs_peer *peer, gs_compression compression) {
     gs_transport *transport = NULL;
-    gs_transport_config config = {.protocol = GS_PROTOCOL_GRPC, .compression = compression, .url = peer->url,
-                                  .verify_peer = true, .compression_level = 1};
+    gs_transport_config config = {.protocol = GS_PROTOCOL_GRPC,
+                                  .compression = compression,
+                                  .url = peer->url,
+                                  .verify_peer = true,
+                                  .compression_level = 1};
     REQUIRE(gs_transport_open(&transport, &config, NULL, 0) == 0);
     return transport;
 }
@@ -176,9 +186,10 @@ static void compressed_message_says_so(void) {
             size_t bytes = peer_copy_body(&peer, message, sizeof message);
             CHECK_EQ(bytes, answer.sent_bytes);
             CHECK_EQ(message[0], 1);
-            CHECK_EQ((size_t)message[1] << 24 | (size_t)message[2] << 16 | (size_t)message[3] << 8 | message[4], bytes - 5);
-            z_stream stream = {.next_in = message + 5, .avail_in = (uInt)bytes - 5, .next_out = plain,
-                               .avail_out = sizeof plain};
+            CHECK_EQ((size_t)message[1] << 24 | (size_t)message[2] << 16 | (size_t)message[3] << 8 | message[4],
+                     bytes - 5);
+            z_stream stream = {
+                .next_in = message + 5, .avail_in = (uInt)bytes - 5, .next_out = plain, .avail_out = sizeof plain};
             CHECK_EQ(inflateInit2(&stream, gzip ? 15 + 16 : 15), Z_OK);
             CHECK_EQ(inflate(&stream, Z_FINISH), Z_STREAM_END);
             CHECK_EQ(stream.total_out, sizes[i]);
@@ -388,5 +399,6 @@ static void call_after_a_timeout_has_a_connection_of_its_own(void) {
 
 CHECK_MAIN(CHECK_TEST(calls_share_a_connection), CHECK_TEST(compressed_message_says_so),
            CHECK_TEST(answers_of_every_shape_are_understood), CHECK_TEST(connection_ended_behind_an_answer_is_replaced),
-           CHECK_TEST(call_lost_on_a_reused_connection_is_stale), CHECK_TEST(failure_on_a_new_connection_is_unreachable),
+           CHECK_TEST(call_lost_on_a_reused_connection_is_stale),
+           CHECK_TEST(failure_on_a_new_connection_is_unreachable),
            CHECK_TEST(call_after_a_timeout_has_a_connection_of_its_own))

@@ -25,7 +25,7 @@ struct gs_peer {
     int stop_pipe[2];
     pthread_t acceptor;
     pthread_t servers[PEER_MAX_CONNECTIONS]; /* acceptor only, until it has ended */
-    char url[160];       /* http://127.0.0.1:PORT/v1/traces */
+    char url[160];                           /* http://127.0.0.1:PORT/v1/traces */
     uint16_t port;
     _Atomic int connections;
     _Atomic int requests; /* that were read to their end */
@@ -49,7 +49,7 @@ void peer_say(gs_peer *self, int fd, const char *text);
 bool peer_wait_readable(gs_peer *self, int fd, int timeout_ms); /* false: stopped, or the time is over */
 bool peer_is_idle(gs_peer *self, int fd, int for_ms);           /* for so long neither readable nor stopped */
 void peer_wait_gone(gs_peer *self, int fd);                     /* reads and forgets until the client closes */
-void peer_reset(int fd);                                     /* the close that follows sends a reset */
+void peer_reset(int fd);                                        /* the close that follows sends a reset */
 
 /* On the test's thread: whether the last request's head contains `needle`, and whether its body is this one. */
 bool peer_head_contains(gs_peer *self, const char *needle);

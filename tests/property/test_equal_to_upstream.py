@@ -28,6 +28,7 @@ def with_value(value: object) -> ReadableSpan:
     return ReadableSpan("name", SAMPLED, resource=EMPTY, attributes=attributes)
 
 
+@pytest.mark.smoke
 @given(spans())
 def test_span_of_any_kind_equals_upstream(span: Any) -> None:
     """One span, whatever is in it."""
