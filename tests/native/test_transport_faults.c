@@ -389,10 +389,10 @@ static void interrupt_ends_a_name_look_up(void) {
     REQUIRE(pthread_create(&thread, NULL, interrupt_when_resolving, transport) == 0);
     int64_t before_ns = gs_now_ns();
     CHECK_EQ(send_long(transport), GS_ANSWER_INTERRUPTED);
+    pthread_join(thread, NULL);
     gs_transport_close(transport);
     CHECK(gs_now_ns() - before_ns < LATE_NS);
     set_resolver_hangs(false);
-    pthread_join(thread, NULL);
     wait_for_resolvers(false);
 }
 
