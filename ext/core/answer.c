@@ -181,8 +181,8 @@ bool gs_reply_is_decisive(const gs_reply *self, gs_protocol protocol) {
 
 /* -- reading -- */
 
-/* ExportTraceServiceResponse: partial_success = 1 { rejected_spans = 1, error_message = 2 }. Repeated fields: the last one
- * holds, as in every protobuf parser; a message that breaks off is read up to there. */
+/* ExportTraceServiceResponse: partial_success = 1 { rejected_spans = 1, error_message = 2 }. Repeated fields: the last
+ * one holds, as in every protobuf parser; a message that breaks off is read up to there. */
 static void read_partial_success(gs_answer *answer, gs_slice message) {
     gs_field field;
     int64_t rejected_spans = 0;
@@ -339,7 +339,8 @@ static bool grpc_may_retry(int grpc_status, int64_t retry_after_ns) {
     }
 }
 
-/* What gRPC in C++ and Go, in Java, in .NET and in Rust says (the last one as OUT_OF_RANGE) when a message is too large. */
+/* What gRPC in C++ and Go, in Java, in .NET and in Rust says (the last one as OUT_OF_RANGE) when a message is too
+ * large. */
 static bool is_about_size(int grpc_status, gs_slice message) {
     return (grpc_status == GRPC_RESOURCE_EXHAUSTED || grpc_status == GRPC_OUT_OF_RANGE) &&
            (gs_slice_contains(message, "larger than max") || gs_slice_contains(message, "exceeds maximum size") ||
@@ -378,7 +379,8 @@ bool gs_reply_has_message(const gs_reply *self) {
     return grpc_frame_of((gs_slice){(const char *)self->body, self->body_bytes}, &compressed, &message);
 }
 
-/* The first message of the body, decompressed into `room` if it has to be. Empty when there is none that can be read. */
+/* The first message of the body, decompressed into `room` if it has to be. Empty when there is none that can be read.
+ * */
 static gs_slice grpc_message_of(const gs_reply *reply, gs_slice body, uint8_t *to, size_t room) {
     bool compressed = false;
     gs_slice message = {NULL, 0};

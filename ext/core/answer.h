@@ -96,7 +96,8 @@ typedef struct gs_reply {
 /* Nothing has come yet. Does not touch the large arrays. */
 void gs_reply_clear(gs_reply *self);
 
-/* One header line, status line, trailer or the empty line, with or without its CR LF. False: too much, end the transfer. */
+/* One header line, status line, trailer or the empty line, with or without its CR LF. False: too much, end the
+ * transfer. */
 bool gs_reply_take_line(gs_reply *self, const char *line, size_t line_bytes);
 
 /* The next piece of the body. False: too much, end the transfer. */
@@ -109,8 +110,8 @@ bool gs_reply_is_decisive(const gs_reply *self, gs_protocol protocol);
 /* True when the body is, or begins with, a complete gRPC message. */
 bool gs_reply_has_message(const gs_reply *self);
 
-/* Fills all of `answer` but sent_bytes with what the reply means. `unix_now_s` is used for a Retry-After that is a date,
- * when the reply has no Date of its own. */
+/* Fills all of `answer` but sent_bytes with what the reply means. `unix_now_s` is used for a Retry-After that is a
+ * date, when the reply has no Date of its own. */
 void gs_answer_read(gs_answer *answer, const gs_reply *reply, gs_protocol protocol, int64_t unix_now_s);
 
 /* An answer of the given kind, that nobody sent; `text` may be any bytes, NUL-terminated. */

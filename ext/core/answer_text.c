@@ -239,8 +239,8 @@ static int64_t time_of_day(date_reader *self) {
     return hour * 3600 + minute * 60 + second;
 }
 
-/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar, year >= 0: whole years counted from a 1st of March,
- * so that the leap day is a year's last. */
+/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar, year >= 0: whole years counted from a 1st of
+ * March, so that the leap day is a year's last. */
 static int64_t days_since_epoch(int64_t year, int64_t month_of_year, int64_t day) {
     int64_t y = month_of_year > 2 ? year : year - 1;
     int64_t months_from_march = (month_of_year + 9) % 12;

@@ -1,7 +1,8 @@
-/* answer_text.h - the notations that a collector's answer is written in: dates, base64, percent-encoding, protobuf, UTF-8.
+/* answer_text.h - the notations that a collector's answer is written in: dates, base64, percent-encoding, protobuf,
+ * UTF-8.
  *
- * All of it reads bytes from outside: each function takes a length, trusts nothing in the bytes, writes inside `room`, and
- * always ends.
+ * All of it reads bytes from outside: each function takes a length, trusts nothing in the bytes, writes inside `room`,
+ * and always ends.
  *
  * Threads: pure functions, any thread.
  */
@@ -35,8 +36,8 @@ size_t gs_percent_decode(char *to, gs_slice from);
 /* Standard or URL-safe alphabet, padded or not. Returns false when it is not base64 or does not fit. */
 bool gs_base64_decode(uint8_t *to, size_t room, gs_slice from, size_t *decoded_bytes);
 
-/* Unix seconds of an HTTP date in any of the three formats of RFC 9110, 5.6.7; `unix_now_s` decides about the century of
- * the one with two digits. */
+/* Unix seconds of an HTTP date in any of the three formats of RFC 9110, 5.6.7; `unix_now_s` decides about the century
+ * of the one with two digits. */
 bool gs_http_date(gs_slice text, int64_t unix_now_s, int64_t *unix_s);
 
 /* A Retry-After, in seconds or as a date, as nanoseconds from `unix_now_s`: 0 for the past, cut at

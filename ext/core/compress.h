@@ -3,8 +3,8 @@
  * The input may be given in pieces, so that the caller can look at the clock between them. Output that would not be
  * smaller than the input is given up: the caller then sends the input itself, which is valid too.
  *
- * Memory: zlib's state (about 270 kB, made at the first use and kept) and one buffer, never larger than the largest recent
- * input: after CALM_REQUESTS requests that needed less than a quarter of a large one, it is given back.
+ * Memory: zlib's state (about 270 kB, made at the first use and kept) and one buffer, never larger than the largest
+ * recent input: after CALM_REQUESTS requests that needed less than a quarter of a large one, it is given back.
  *
  * Threads: one at a time. After the first request of a size there is no allocation.
  */
@@ -35,7 +35,8 @@ void gs_compressor_free(gs_compressor *self);
 /* Makes room for prefix_bytes, which the caller fills, and for an output of at most output_bytes. NULL: no memory. */
 uint8_t *gs_compressor_reserve(gs_compressor *self, size_t prefix_bytes, size_t output_bytes);
 
-/* Starts an output of less than output_bytes behind the prefix, in the room reserved. False: no compressor can be had. */
+/* Starts an output of less than output_bytes behind the prefix, in the room reserved. False: no compressor can be had.
+ * */
 bool gs_compressor_begin(gs_compressor *self, size_t prefix_bytes, size_t output_bytes);
 
 /* Compresses the next piece. False: the output does not fit. The last piece has `last` set and ends the output. */

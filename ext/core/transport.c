@@ -25,9 +25,9 @@
 #define CA_CACHE_S 60L /* a renewed CA file is noticed so soon; parsing the system's for each connection is dear */
 #define KEEPALIVE_IDLE_S 45L
 
-/* From 7.88.0 to 8.0.0 (curl's pull request 10643) libcurl sets HTTP/2 up a second time on a reused connection when it is
- * told that the server knows HTTP/2 without being asked, and fails. There the first request on a connection says so, and
- * the next ones ask for HTTP/2 in general, which is what such a connection speaks. */
+/* From 7.88.0 to 8.0.0 (curl's pull request 10643) libcurl sets HTTP/2 up a second time on a reused connection when it
+ * is told that the server knows HTTP/2 without being asked, and fails. There the first request on a connection says so,
+ * and the next ones ask for HTTP/2 in general, which is what such a connection speaks. */
 #define CURL_REUSE_BUG_FIRST    0x075800u
 #define CURL_REUSE_BUG_FIXED    0x080000u
 /* Before its HTTP/2 was rewritten, libcurl forgets the trailers when the connection is closed right behind them, as a
@@ -363,8 +363,9 @@ void gs_transport_abandon(gs_transport *self) {
 }
 
 void gs_transport_interrupt(gs_transport *self) {
-    /* release, pairs with the acquire in is_interrupted: what the caller did before is seen after INTERRUPTED. Not lost:
-     * the wake-up stays in libcurl's pipe until a poll takes it, and the flag is looked at before and after each. */
+    /* release, pairs with the acquire in is_interrupted: what the caller did before is seen after INTERRUPTED. Not
+     * lost: the wake-up stays in libcurl's pipe until a poll takes it, and the flag is looked at before and after each.
+     * */
     atomic_store_explicit(&self->interrupted, true, memory_order_release);
     curl_multi_wakeup(self->multi);
 }
@@ -530,8 +531,8 @@ static bool has_connection(const gs_transport *self) {
     return self->fd != CURL_SOCKET_BAD && !self->distrusted && poll(&fd, 1, 0) == 0;
 }
 
-/* The grpc-status that libcurl has forgotten (CURL_TRAILERS_BUG_FIXED): a server sends a message only with status 0. False:
- * it is not known what became of the spans. */
+/* The grpc-status that libcurl has forgotten (CURL_TRAILERS_BUG_FIXED): a server sends a message only with status 0.
+ * False: it is not known what became of the spans. */
 static bool restore_grpc_status(gs_reply *reply) {
     if (reply->grpc_status < 0 && reply->http_status == 200 && reply->body_type == GS_BODY_PROTOBUF) {
         if (!gs_reply_has_message(reply)) {

@@ -6,7 +6,8 @@
  *
  * One attempt puts the request on the wire at most once. libcurl by itself would repeat a request that a reused
  * connection swallowed; it is stopped before it does, and the answer is GS_ANSWER_STALE. A connection that is found
- * closed before anything was written is replaced silently: nothing was sent.
+ * closed before anything was written is replaced silently: nothing was sent. After an attempt without an answer the
+ * next one has a new connection.
  *
  * | what happened                                                        | kind                                  |
  * |----------------------------------------------------------------------|---------------------------------------|
@@ -25,10 +26,14 @@
  *
  * Threads: open/send/close by the exporter thread, without the GIL; interrupt by any thread between open and close.
  * The sending thread should have its signals blocked (SIGPIPE too: a TLS library may write to a closed socket).
- * Time: send returns within a few milliseconds of its deadline, also from a name server, a handshake or a peer that hangs.
- * A name look-up that outlasts the deadline goes on in a thread of libcurl's own, which ends with the look-up.
+ * Time: send returns within a few milliseconds of its deadline, also from a name server, a handshake or a peer that
+ * hangs. A name look-up that outlasts the deadline goes on in a thread of libcurl's own, which ends with the look-up.
  * fork: in the child, gs_transport_abandon: the handles are leaked, since cleaning up would write to the parent's
  * connections. The sockets are close-on-exec.
+ * libcurl: 7.80 or later, with HTTP/2 for gRPC; tried with 7.88.1 and 8.23.0. Before 8.1 it may forget a gRPC answer
+ * that arrives in one piece with the end of its connection (GOAWAY or close): with its message it counts as accepted,
+ * else as UNREACHABLE, so that spans may arrive twice but are not lost. Before 7.87 it waits for name look-ups beyond
+ * the deadline.
  * Tests: tests/native/test_transport*.c, tests/fuzz.
  */
 #ifndef GS_TRANSPORT_H

@@ -1,6 +1,7 @@
 /* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c fork_gate.c */
 /* libs: curl z */
-/* HTTP: what arrives, what is understood, and that nothing is sent twice. Faults and deadlines: test_transport_faults.c. */
+/* HTTP: what arrives, what is understood, and that nothing is sent twice. Faults and deadlines:
+ * test_transport_faults.c. */
 #include "transport.h"
 
 #include <errno.h>
@@ -295,7 +296,8 @@ static void connection_closed_while_idle_is_replaced(void) {
     int answered = 0, stale = 0;
     for (int i = 0; i < 50; i++) {
         gs_answer_kind kind = send_text(transport, "x");
-        /* OK: seen closed before the request was written. STALE: written into the close. Nothing else may come of it. */
+        /* OK: seen closed before the request was written. STALE: written into the close. Nothing else may come of it.
+         * */
         answered += kind == GS_ANSWER_OK;
         stale += kind == GS_ANSWER_STALE;
     }

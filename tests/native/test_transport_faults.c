@@ -1,7 +1,7 @@
 /* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c fork_gate.c */
 /* libs: curl z */
-/* A send ends by its deadline, or at once when it is interrupted, wherever the other side hangs; what a broken answer is
- * taken for. */
+/* A send ends by its deadline, or at once when it is interrupted, wherever the other side hangs; what a broken answer
+ * is taken for. */
 #include "transport.h"
 
 #include <fcntl.h>
@@ -16,8 +16,8 @@
 
 #define LONG_NS  (20 * GS_NS_PER_S)
 #define SHORT_NS (150 * GS_NS_PER_MS)
-/* How late a send may be: what a busy machine, or a sanitizer, may keep a thread from running. A send that waits for the
- * other side instead of the clock is late by seconds. */
+/* How late a send may be: what a busy machine, or a sanitizer, may keep a thread from running. A send that waits for
+ * the other side instead of the clock is late by seconds. */
 #define LATE_NS  (500 * GS_NS_PER_MS)
 
 static gs_answer answer;

@@ -1,7 +1,8 @@
 /* sources: transport.c answer.c answer_text.c compress.c ./transport_peer.c fork_gate.c */
 /* libs: curl z */
-/* gRPC against an HTTP/2 peer of a hundred lines: what arrives, answers of every shape, connections that end in every way.
- * The request's header block is Huffman-coded and is not read here; the Python tests check it with a real gRPC server. */
+/* gRPC against an HTTP/2 peer of a hundred lines: what arrives, answers of every shape, connections that end in every
+ * way. The request's header block is Huffman-coded and is not read here; the Python tests check it with a real gRPC
+ * server. */
 #include "transport.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* transport_peer.h - a collector on a loopback or unix socket, that behaves or misbehaves as a test tells it to.
  *
- * One thread accepts, and each connection is served by the test's function on a thread of its own; whatever that function
- * waits for ends when the peer is stopped. What the newest request contained is kept and read under a lock.
+ * One thread accepts, and each connection is served by the test's function on a thread of its own; whatever that
+ * function waits for ends when the peer is stopped. What the newest request contained is kept and read under a lock.
  */
 #ifndef GS_TESTS_TRANSPORT_PEER_H
 #define GS_TESTS_TRANSPORT_PEER_H
