@@ -142,7 +142,7 @@ static gs_resource *new_resource(uint32_t id, uint64_t hash, gs_definition_field
     return self;
 }
 
-static gs_scope *new_scope(uint32_t id, uint64_t hash, const gs_resource *resource, gs_definition_fields fields) {
+static gs_scope *new_scope(uint32_t id, uint64_t hash, gs_resource *resource, gs_definition_fields fields) {
     gs_scope *self = malloc(sizeof *self + fields.bytes);
     if (self != NULL) {
         uint8_t *copy = (uint8_t *)(self + 1);
@@ -169,7 +169,7 @@ static gs_resource *intern_resource(gs_scope_interner *self, gs_definition_field
     return resource;
 }
 
-static gs_scope *intern_scope(gs_scope_interner *self, const gs_resource *resource, gs_definition_fields fields) {
+static gs_scope *intern_scope(gs_scope_interner *self, gs_resource *resource, gs_definition_fields fields) {
     uint64_t hash = hash_bytes(resource->hash, fields);
     gs_scope *scope = find_scope(&self->scopes, hash, resource, fields);
     if (scope == NULL && self->scopes.count < GS_SCOPE_MAX && make_room(&self->scopes, scope_hash)) {
@@ -236,7 +236,7 @@ gs_scope *gs_scope_interner_add(gs_scope_interner *self, PyObject *resource, gs_
         return inline_scope(resource_fields, scope_fields);
     }
     identity displaced = {0};
-    const gs_resource *interned_resource = intern_resource(self, resource_fields);
+    gs_resource *interned_resource = intern_resource(self, resource_fields);
     gs_scope *interned = interned_resource == NULL ? NULL : intern_scope(self, interned_resource, scope_fields);
     if (interned != NULL) {
         identity *slot = identity_slot(self, resource, scope);
@@ -252,7 +252,7 @@ gs_scope *gs_scope_interner_add(gs_scope_interner *self, PyObject *resource, gs_
 void gs_scope_release(gs_scope *scope) {
     if (scope != NULL && scope->id == GS_SCOPE_INLINE) {
         /* Belongs to this scope alone. A resource with a number never stands behind one without. */
-        free((gs_resource *)(uintptr_t)scope->resource);
+        free(scope->resource);
         free(scope);
     }
 }

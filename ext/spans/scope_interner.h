@@ -48,7 +48,7 @@ typedef struct gs_resource {
 typedef struct gs_scope {
     uint32_t id;
     _Atomic uint32_t told; /* the generation and 1; 0: to none */
-    const gs_resource *resource;
+    gs_resource *resource;
     gs_definition_fields fields;
     uint64_t hash;
 } gs_scope;

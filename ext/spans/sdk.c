@@ -58,19 +58,24 @@ static int load_type(PyTypeObject **loaded, const char *module, const char *name
 }
 
 static int load_names(gs_sdk *self) {
-#define X(field, private_name, public_name)                                                          \
-    if ((self->private_slots[GS_SLOT_##field] = PyUnicode_InternFromString(private_name)) == NULL || \
-        (self->public_names[GS_SLOT_##field] = PyUnicode_InternFromString(public_name)) == NULL) {   \
-        return -1;                                                                                   \
-    }
-    GS_SPAN_SLOTS(X)
+    const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+#define X(field, private_name, public_name) \
+    {&self->private_slots[GS_SLOT_##field], private_name}, {&self->public_names[GS_SLOT_##field], public_name},
+        GS_SPAN_SLOTS(X)
 #undef X
-#define X(name, text)                                                    \
-    if ((self->names.name = PyUnicode_InternFromString(text)) == NULL) { \
-        return -1;                                                       \
-    }
-    GS_OTHER_NAMES(X)
+#define X(field, text) {&self->names.field, text},
+            GS_OTHER_NAMES(X)
 #undef X
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *names[i].name = PyUnicode_InternFromString(names[i].text);
+        if (*names[i].name == NULL) {
+            return -1;
+        }
+    }
     return 0;
 }
 

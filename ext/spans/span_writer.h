@@ -25,8 +25,8 @@ typedef struct gs_span_view {
 
 /* GS_ENCODE_OK; GS_ENCODE_NOT_SAMPLED; GS_ENCODE_FAILED: there is no context. A slot that cannot be read is None. The
  * caller drops the view in any case. */
-gs_encode_status gs_span_view_read(gs_span_view *self, gs_value_writer *writer, PyObject *span);
-void gs_span_view_drop(gs_span_view *self);
+gs_encode_status gs_span_view_read(gs_span_view *view, gs_value_writer *writer, PyObject *span);
+void gs_span_view_drop(gs_span_view *view);
 
 /* Writes the content of the Span message. */
 void gs_span_writer_body(gs_value_writer *writer, PyObject *span, const gs_span_view *view);

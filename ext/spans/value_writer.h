@@ -40,7 +40,7 @@ typedef struct gs_value_writer {
 void gs_value_writer_attributes(gs_value_writer *self, uint32_t field, PyObject *attributes, int value_depth);
 
 /* Writes a string field: nothing for "" and None. */
-void gs_value_writer_text(gs_value_writer *self, uint32_t field, PyObject *text);
+void gs_value_writer_text(gs_value_writer *self, uint32_t field, PyObject *string);
 
 /* What format(object) is, without a field around it. */
 void gs_value_writer_formatted(gs_value_writer *self, PyObject *object);
