@@ -38,6 +38,7 @@ from core.exporter cimport (
     gs_exporter_shutdown,
     gs_exporter_stats,
     gs_exporter_try_push,
+    gs_keep_waiting,
     gs_message,
     gs_now_ns,
     gs_status,
@@ -72,6 +73,10 @@ cdef int64_t _deadline_ns(double timeout_millis):
     if not timeout_millis > 0.0:  # NaN too
         return gs_now_ns()
     return gs_deadline_after(gs_now_ns(), <int64_t>(min(timeout_millis, _LONGEST_MILLIS) * 1e6))
+
+
+ctypedef gs_status (*waiting_call)(
+    gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context) noexcept nogil
 
 
 cdef c_bool _no_signal(void *raised) noexcept nogil:
@@ -185,30 +190,23 @@ cdef class Pipeline:
             self.drain_messages()
 
     def force_flush(self, double timeout_millis):
-        cdef int64_t deadline_ns = _deadline_ns(timeout_millis)
-        cdef gs_status status
-        cdef list raised = []
-        cdef void *context = <void *>raised
-        with nogil:
-            status = gs_exporter_flush(self.exporter, deadline_ns, _no_signal, context)
-        self._after_waiting(raised)
-        return status == GS_OK
+        return self._wait(gs_exporter_flush, timeout_millis)
 
     def shutdown(self, double timeout_millis):
+        return self._wait(gs_exporter_shutdown, timeout_millis)
+
+    cdef object _wait(self, waiting_call call, double timeout_millis):
+        """True if the call, which waits without the GIL, ended with success. What a signal handler raised goes on."""
         cdef int64_t deadline_ns = _deadline_ns(timeout_millis)
         cdef gs_status status
         cdef list raised = []
         cdef void *context = <void *>raised
         with nogil:
-            status = gs_exporter_shutdown(self.exporter, deadline_ns, _no_signal, context)
-        self._after_waiting(raised)
-        return status == GS_OK
-
-    cdef int _after_waiting(self, list raised) except -1:
+            status = call(self.exporter, deadline_ns, _no_signal, context)
         if raised:
             raise raised[0]
         self.drain_messages()
-        return 0
+        return status == GS_OK
 
     def stats(self):
         cdef gs_exporter_stats stats

@@ -54,10 +54,10 @@ static void sleep_until(gs_exporter *self, int64_t deadline_ns) {
     }
 }
 
-/* What became of `count` spans from `first` of the batch: counted, told to the flushes that wait, freed. */
-static void settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t accepted, gs_fail_reason reason) {
+/* What became of the records before `end`: counted, told to the flushes that wait, freed. */
+static void account(gs_exporter *self, const gs_ring_cursor *end, uint64_t accepted, uint64_t failed,
+                    gs_fail_reason reason) {
     gs_ring *ring = atomic_load_explicit(&self->ring, memory_order_relaxed); /* relaxed: this thread's own */
-    uint64_t failed = count - accepted;
     pthread_mutex_lock(&self->lock);
     self->counts.exported += accepted;
     self->counts.failed[reason] += failed;
@@ -72,9 +72,14 @@ static void settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t a
             }
         }
     }
-    gs_ring_free_through(ring, &self->ends[first + count - 1]);
+    gs_ring_free_through(ring, end);
     pthread_cond_broadcast(&self->changed);
     pthread_mutex_unlock(&self->lock);
+}
+
+/* The same for spans first .. first + count - 1 of the batch, the oldest that are not settled. */
+static void settle(gs_exporter *self, uint32_t first, uint32_t count, uint64_t accepted, gs_fail_reason reason) {
+    account(self, &self->ends[first + count - 1], accepted, count - accepted, reason);
 }
 
 static const char *reason_text(const gs_answer *answer, const char *otherwise) {
@@ -170,8 +175,8 @@ static gs_status deliver(gs_exporter *self, uint32_t first, uint32_t count, int6
         const char *text = answer.kind == GS_ANSWER_INTERRUPTED ? "the time for shutting down ran out without an answer"
                                                                 : reason_text(&answer, "unknown");
         gs_messages_say(&self->messages, GS_SAY_FAILED, GS_MESSAGE_ERROR,
-                        "Failed to export spans batch, reason: %s (%u spans lost after %d attempts)", text, count,
-                        attempt);
+                        "Failed to export spans batch, reason: %s (%u span%s lost after %d attempt%s)", text, count,
+                        count == 1 ? "" : "s", attempt, attempt == 1 ? "" : "s");
         settle(self, first, count, 0, reason);
         return GS_OK;
     }
@@ -194,15 +199,6 @@ static void deliver_batch(gs_exporter *self, uint32_t count) {
     }
 }
 
-/* Frees records that hold no span worth sending, and counts those that are not what they should be. */
-static void free_unsendable(gs_exporter *self, gs_ring *ring, const gs_ring_cursor *cursor, uint64_t broken) {
-    pthread_mutex_lock(&self->lock);
-    self->counts.failed[GS_FAIL_INTERNAL] += broken;
-    gs_ring_free_through(ring, cursor);
-    pthread_cond_broadcast(&self->changed);
-    pthread_mutex_unlock(&self->lock);
-}
-
 /* Fills the batch from the oldest record on; returns its number of spans. `*pending`: it ended at a record that is
  * claimed and not committed. */
 static uint32_t fill(gs_exporter *self, gs_ring *ring, bool *pending) {
@@ -210,7 +206,6 @@ static uint32_t fill(gs_exporter *self, gs_ring *ring, bool *pending) {
     gs_ring_cursor cursor = gs_ring_first(ring);
     *pending = false;
     for (;;) {
-        gs_ring_cursor before = cursor;
         gs_ring_record record;
         gs_status status = gs_ring_peek(ring, &cursor, &record);
         if (status != GS_OK) {
@@ -227,11 +222,10 @@ static uint32_t fill(gs_exporter *self, gs_ring *ring, bool *pending) {
         if (added == GS_OK) {
             self->ends[filled] = cursor;
         } else if (filled == 0) {
-            free_unsendable(self, ring, &cursor, added != GS_EMPTY);
+            /* No span, or none that can be sent. */
+            account(self, &cursor, 0, added != GS_EMPTY, GS_FAIL_INTERNAL);
         } else {
-            /* It waits for the spans before it to be settled, since freeing goes in order. */
-            cursor = before;
-            break;
+            break; /* such a record waits until the spans before it are settled, since freeing goes in order */
         }
     }
     return gs_batch_spans(self->batch);

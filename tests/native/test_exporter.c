@@ -153,6 +153,22 @@ static void a_full_queue_drops_the_newest_and_counts(void) {
     gs_exporter_free(exporter);
 }
 
+static void a_record_that_is_none_fails_the_flush_and_no_other_span(void) {
+    gs_exporter_config config = usual_config();
+    gs_exporter *exporter = make(&config);
+    gs_span_record undefined = {.scope_id = 77};
+    gs_piece piece = {&undefined, sizeof undefined};
+    CHECK_EQ(gs_exporter_try_push(exporter, &piece, 1), GS_OK);
+    push_many(exporter, 2);
+    CHECK_EQ(gs_exporter_try_push(exporter, &piece, 1), GS_OK);
+    push_many(exporter, 2);
+    CHECK_EQ(gs_exporter_flush(exporter, in_ms(10000), NULL, NULL), GS_FAILED);
+    gs_exporter_stats stats = check_books(exporter);
+    CHECK_EQ(stats.failed[GS_FAIL_INTERNAL], 2);
+    CHECK_EQ(stats.exported, 4);
+    gs_exporter_free(exporter);
+}
+
 static void a_span_that_can_never_fit_is_dropped_as_too_large(void) {
     gs_exporter_config config = usual_config();
     gs_exporter *exporter = make(&config);
@@ -489,8 +505,9 @@ static void messages_of_a_kind_are_limited(void) {
 CHECK_MAIN(CHECK_TEST(flush_sends_everything_in_batches), CHECK_TEST(a_full_batch_is_sent_without_a_flush),
            CHECK_TEST(bytes_for_a_full_request_are_sent_without_a_flush), CHECK_TEST(the_schedule_sends_a_single_span),
            CHECK_TEST(a_full_queue_drops_the_newest_and_counts),
-           CHECK_TEST(a_span_that_can_never_fit_is_dropped_as_too_large), CHECK_TEST(transient_answers_are_repeated),
-           CHECK_TEST(a_wait_beyond_the_export_timeout_fails_at_once),
+           CHECK_TEST(a_span_that_can_never_fit_is_dropped_as_too_large),
+           CHECK_TEST(a_record_that_is_none_fails_the_flush_and_no_other_span),
+           CHECK_TEST(transient_answers_are_repeated), CHECK_TEST(a_wait_beyond_the_export_timeout_fails_at_once),
            CHECK_TEST(the_export_timeout_ends_a_hanging_request),
            CHECK_TEST(a_final_no_fails_the_flush_and_only_this_one),
            CHECK_TEST(a_partial_success_is_counted_and_not_repeated), CHECK_TEST(a_request_that_is_too_large_is_split),
