@@ -66,7 +66,7 @@ class BuildExtensions(build_ext):
         extensions = self.distribution.ext_modules or []
         for extension in extensions:
             extension.extra_compile_args = [*COMPILE, *compiling]
-            extension.extra_link_args = [*LINK, *linking, "-lz"]
+            extension.extra_link_args = [*LINK, *([] if extension.name == "gilscope._probe" else linking), "-lz"]
         self.distribution.ext_modules = cythonize(
             extensions,
             build_dir=f"build/{VARIANT}/cython",
@@ -78,6 +78,8 @@ class BuildExtensions(build_ext):
 
 HEADERS = sorted(map(str, Path("ext").rglob("*.h")))
 CORE = sorted(map(str, Path("ext/core").glob("*.c")))
+# The probe needs no transport: of the core it takes these, and is not linked with libcurl.
+PROBE_CORE = ["ext/core/ring.c", "ext/core/wake.c"]
 
 
 def extension(pyx: Path) -> Extension:
@@ -85,7 +87,7 @@ def extension(pyx: Path) -> Extension:
     name = pyx.stem.removeprefix("_")
     return Extension(
         f"gilscope.{pyx.stem}",
-        sources=[str(pyx), *sorted(map(str, Path("ext", name).glob("*.c"))), *CORE],
+        sources=[str(pyx), *sorted(map(str, Path("ext", name).glob("*.c"))), *(PROBE_CORE if name == "probe" else CORE)],
         depends=HEADERS,
         include_dirs=["ext", "ext/core", f"ext/{name}"],
     )

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "exporter_state.h"
 #include "fork_gate.h"
+#include "native_thread.h"
 
 /* What a shutdown may take beyond its deadline for the thread to notice that it is told to go. */
 #define LAST_WORDS_NS (500 * GS_NS_PER_MS)
@@ -193,17 +194,7 @@ static gs_ring *start(gs_exporter *self) {
     /* release, pairs with the acquire in gs_exporter_try_push: the ring is made. */
     atomic_store_explicit(&self->ring, ring, memory_order_release);
 
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    (void)pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    sigset_t every;
-    sigset_t before;
-    sigfillset(&every);
-    /* The application's signal handlers run on the application's threads. */
-    pthread_sigmask(SIG_SETMASK, &every, &before);
-    int error = pthread_create(&self->thread, &attributes, gs_export_thread, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    int error = gs_native_thread_start(&self->thread, THREAD_STACK_BYTES, gs_export_thread, self);
     if (error == 0) {
         self->phase = GS_PHASE_RUNNING;
         if (pthread_getcpuclockid(self->thread, &self->thread_clock) != 0) {

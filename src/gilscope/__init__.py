@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 from gilscope._version import __version__
 
 if TYPE_CHECKING:
+    from gilscope.probe.recording import record
     from gilscope.spans.processor import NativeSpanProcessor
     from gilscope.spans.swap import install, uninstall
 
-__all__ = ["NativeSpanProcessor", "__version__", "install", "uninstall"]
+__all__ = ["NativeSpanProcessor", "__version__", "install", "record", "uninstall"]
 
 _HOMES = {
     "NativeSpanProcessor": "gilscope.spans.processor",
     "install": "gilscope.spans.swap",
+    "record": "gilscope.probe.recording",
     "uninstall": "gilscope.spans.swap",
 }
 

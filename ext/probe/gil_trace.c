@@ -1,0 +1,382 @@
+#include "gil_trace.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/clock.h"
+#include "events.h"
+#include "frames.h"
+#include "interpose.h"
+#include "loop_trace.h"
+#include "recorder.h"
+
+/* A holder that is waited for says which code it ran if it had the GIL for this long: shorter holds steal too little to
+ * be worth a walk of 1 to 2 us. */
+#define WALK_NS  INT64_C(100000)
+/* How long to wait for the native thread that shows us the GIL's conditions. */
+#define LEARN_NS INT64_C(2000000000)
+
+typedef int (*timedwait_function)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+typedef int (*wait_function)(pthread_cond_t *, pthread_mutex_t *);
+typedef int (*signal_function)(pthread_cond_t *);
+
+static gs_slots slots;
+static timedwait_function next_timedwait = pthread_cond_timedwait;
+static wait_function next_wait = pthread_cond_wait;
+static signal_function next_signal = pthread_cond_signal;
+
+static struct {
+    /* Found out once; relaxed: a hook that does not know them yet passes the call through. */
+    pthread_cond_t *_Atomic cond;
+    pthread_cond_t *_Atomic switch_cond;
+    pthread_mutex_t *mutex;
+    _Atomic bool recording; /* written under mutex */
+
+    /* Under mutex. */
+    uint32_t run_thread;
+    int64_t run_start_ns;
+    int64_t run_end_ns; /* the last drop */
+    uint64_t run_free_ns;
+    uint64_t run_longest_ns;
+    uint32_t run_takes; /* 0: no run */
+    bool drop_requested;
+
+    /* Under mutex; relaxed, for the sampler. */
+    gs_thread *_Atomic holder;
+    _Atomic int64_t take_ns; /* 0: nobody has it, or since before the recording */
+    _Atomic uint32_t waiters;
+} gil;
+
+/* All accesses below are relaxed: the words are written under gil.mutex, and read by the sampler as a snapshot. */
+#define LOAD(word)         atomic_load_explicit(&(word), memory_order_relaxed)
+#define STORE(word, value) atomic_store_explicit(&(word), value, memory_order_relaxed)
+#define ADD(word, value)   STORE(word, LOAD(word) + (value))
+
+static size_t walk(gs_thread *self, gs_raw_frame *frames) {
+    if (self == NULL) {
+        return 0;
+    }
+    PyThreadState *state = PyGILState_GetThisThreadState();
+    STORE(self->state, state);
+    return gs_frames_walk(state, frames, GS_MAX_FRAMES);
+}
+
+static void end_run(uint8_t flags, const gs_raw_frame *frames, size_t frame_count) {
+    if (gil.run_takes == 0) {
+        return;
+    }
+    gs_event event = {.kind = GS_EVENT_RUN,
+                      .flags = flags,
+                      .thread = gil.run_thread,
+                      .start_ns = gil.run_start_ns,
+                      .duration_ns = (uint64_t)(gil.run_end_ns - gil.run_start_ns),
+                      .count = gil.run_takes,
+                      .a = gil.run_free_ns,
+                      .b = gil.run_longest_ns};
+    gs_recorder_push(&event, frames, frame_count);
+    gil.run_takes = 0;
+}
+
+static void begin_wait(gs_thread *self, int64_t now_ns) {
+    if (LOAD(self->wait_start_ns) != 0) {
+        return;
+    }
+    self->wait_was_forced = self->forced_ns != 0;
+    STORE(self->wait_start_ns, self->wait_was_forced ? self->forced_ns : now_ns);
+    self->forced_ns = 0;
+    self->timeouts = 0;
+    ADD(gil.waiters, 1);
+}
+
+/* Returns the ns that the thread has waited for this take. */
+static int64_t end_wait(gs_thread *self, int64_t now_ns) {
+    int64_t start_ns = LOAD(self->wait_start_ns);
+    if (start_ns != 0) {
+        STORE(self->wait_start_ns, 0);
+        ADD(gil.waiters, UINT32_MAX);
+    } else if (self->forced_ns != 0) {
+        /* The GIL was free again when it came back from making room: it did not have to ask. */
+        start_ns = self->forced_ns;
+        self->forced_ns = 0;
+        self->wait_was_forced = true;
+        self->timeouts = 0;
+    } else {
+        return 0;
+    }
+    int64_t waited_ns = now_ns - start_ns;
+    ADD(self->waited_ns, (uint64_t)waited_ns);
+    gs_raw_frame frames[GS_MAX_FRAMES];
+    size_t frame_count = waited_ns >= GS_LONG_NS ? walk(self, frames) : 0;
+    uint8_t flags = LOAD(self->iteration_start_ns) != 0 ? GS_WAIT_IN_LOOP : 0;
+    gs_event event = {.kind = GS_EVENT_WAIT,
+                      .flags = (uint8_t)(flags | (self->wait_was_forced ? GS_WAIT_WAS_FORCED : 0)),
+                      .thread = self->number,
+                      .start_ns = start_ns,
+                      .duration_ns = (uint64_t)waited_ns,
+                      .count = self->timeouts};
+    gs_recorder_push(&event, frames, frame_count);
+    return waited_ns;
+}
+
+/* Inside an iteration the thread was without the GIL for long, and not because it waited for it: it was blocked. */
+static void report_blocked(gs_thread *self, int64_t now_ns, int64_t waited_ns) {
+    int64_t since_ns = LOAD(self->iteration_start_ns);
+    if (since_ns == 0) {
+        return;
+    }
+    since_ns = self->let_go_ns > since_ns ? self->let_go_ns : since_ns;
+    if (now_ns - since_ns - waited_ns < GS_LONG_NS) {
+        return;
+    }
+    gs_raw_frame frames[GS_MAX_FRAMES];
+    size_t frame_count = walk(self, frames);
+    gs_event event = {.kind = GS_EVENT_BLOCKED,
+                      .thread = self->number,
+                      .start_ns = since_ns,
+                      .duration_ns = (uint64_t)(now_ns - since_ns),
+                      .a = (uint64_t)waited_ns};
+    gs_recorder_push(&event, frames, frame_count);
+}
+
+static void on_take(void) {
+    gs_thread *self = gs_thread_self();
+    int64_t now_ns = gs_now_ns();
+    uint32_t number = 0;
+    if (self != NULL) {
+        number = self->number;
+        if (LOAD(self->state) == NULL) {
+            STORE(self->state, PyGILState_GetThisThreadState());
+        }
+        ADD(self->takes, 1);
+        int64_t waited_ns = end_wait(self, now_ns);
+        gs_loop_check(self);
+        report_blocked(self, now_ns, waited_ns);
+    }
+    if (gil.run_takes > 0 && (gil.run_thread != number || now_ns - gil.run_start_ns >= GS_LONG_NS)) {
+        end_run(0, NULL, 0);
+    }
+    if (gil.run_takes == 0) {
+        gil.run_thread = number;
+        gil.run_start_ns = now_ns;
+        gil.run_free_ns = 0;
+        gil.run_longest_ns = 0;
+    } else {
+        gil.run_free_ns += (uint64_t)(now_ns - gil.run_end_ns);
+    }
+    gil.run_takes++;
+    gil.drop_requested = false;
+    STORE(gil.holder, self);
+    STORE(gil.take_ns, now_ns);
+}
+
+static void on_drop(void) {
+    int64_t take_ns = LOAD(gil.take_ns);
+    if (take_ns == 0) {
+        return;
+    }
+    gs_thread *self = LOAD(gil.holder);
+    int64_t now_ns = gs_now_ns();
+    int64_t hold_ns = now_ns - take_ns;
+    gil.run_end_ns = now_ns;
+    if ((uint64_t)hold_ns > gil.run_longest_ns) {
+        gil.run_longest_ns = (uint64_t)hold_ns;
+    }
+    if (self != NULL) {
+        ADD(self->held_ns, (uint64_t)hold_ns);
+        self->let_go_ns = now_ns;
+    }
+    STORE(gil.take_ns, 0);
+    STORE(gil.holder, NULL);
+    bool contended = LOAD(gil.waiters) > 0;
+    if (contended || hold_ns >= GS_LONG_NS) {
+        gs_raw_frame frames[GS_MAX_FRAMES];
+        size_t frame_count = hold_ns >= WALK_NS ? walk(self, frames) : 0;
+        end_run((uint8_t)((contended ? GS_RUN_CONTENDED : 0) | (gil.drop_requested ? GS_RUN_FORCED : 0)), frames,
+                frame_count);
+    }
+}
+
+/* Set while gs_gil_start finds out the conditions: the one thread whose calls show them. */
+static _Atomic bool learning;
+static pthread_t learner;
+
+static bool is_learner(void) {
+    /* relaxed: the learner was made after it was set */
+    return atomic_load_explicit(&learning, memory_order_relaxed) && pthread_equal(pthread_self(), learner);
+}
+
+static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
+    if (is_learner() && LOAD(gil.cond) == NULL) {
+        gil.mutex = mutex;
+        STORE(gil.cond, cond);
+    }
+    if (cond != LOAD(gil.cond) || !LOAD(gil.recording)) {
+        return next_timedwait(cond, mutex, until);
+    }
+    gs_thread *self = gs_thread_self();
+    if (self != NULL) {
+        begin_wait(self, gs_now_ns());
+    }
+    int error = next_timedwait(cond, mutex, until);
+    /* Under mutex again, and the recording may be another one. */
+    if (error == ETIMEDOUT && LOAD(gil.recording)) {
+        gil.drop_requested = true;
+        self = gs_thread_self();
+        if (self != NULL) {
+            self->timeouts++;
+        }
+    }
+    return error;
+}
+
+static int on_signal(pthread_cond_t *cond) {
+    if (LOAD(gil.recording)) {
+        if (cond == LOAD(gil.switch_cond)) {
+            on_take();
+        } else if (cond == LOAD(gil.cond)) {
+            on_drop();
+        }
+    } else if (is_learner() && LOAD(gil.cond) != NULL && cond != LOAD(gil.cond) && LOAD(gil.switch_cond) == NULL) {
+        STORE(gil.switch_cond, cond);
+    }
+    return next_signal(cond);
+}
+
+/* The end of a forced let-go: the thread stays here until somebody else has had the GIL. It holds another mutex. */
+static int on_wait(pthread_cond_t *cond, pthread_mutex_t *mutex) {
+    if (cond == LOAD(gil.switch_cond) && LOAD(gil.recording)) {
+        gs_thread *self = gs_thread_self();
+        if (self != NULL) {
+            self->forced_ns = self->let_go_ns;
+        }
+    }
+    return next_wait(cond, mutex);
+}
+
+static void *learn(void *unused) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_Release(state);
+    return unused;
+}
+
+/* With the GIL, which the new thread has to wait for: the first condition it waits on is gil.cond, and the first that it
+ * signals when it has it is gil.switch_cond. */
+static int find_conditions(void) {
+    atomic_store_explicit(&learning, true, memory_order_relaxed); /* relaxed: before the thread is made */
+    /* glibc stores the id before the thread runs. */
+    int error = pthread_create(&learner, NULL, learn, NULL);
+    if (error == 0) {
+        int64_t deadline_ns = gs_deadline_after(gs_now_ns(), LEARN_NS);
+        while (LOAD(gil.cond) == NULL && gs_now_ns() < deadline_ns) {
+            struct timespec moment = {.tv_nsec = 50000};
+            nanosleep(&moment, NULL);
+#ifdef Py_GIL_DISABLED
+            break;
+#endif
+        }
+        PyThreadState *state = PyEval_SaveThread();
+        pthread_join(learner, NULL);
+        PyEval_RestoreThread(state);
+        error = LOAD(gil.cond) != NULL && LOAD(gil.switch_cond) != NULL ? 0 : ETIMEDOUT;
+    }
+    atomic_store_explicit(&learning, false, memory_order_relaxed); /* relaxed: as above */
+    return error;
+}
+
+static bool hook_interpreter(const gs_object *object, void *context) {
+    uintptr_t inside = (uintptr_t)PyEval_SaveThread;
+    if (inside < object->start || inside >= object->end) {
+        return false;
+    }
+    size_t *found = context;
+    /* Waits and takes are both needed, or a hold would never end. */
+    *found = gs_interpose(&slots, object, "pthread_cond_timedwait", (void *)on_timedwait, (void *)next_timedwait);
+    if (*found > 0) {
+        *found = gs_interpose(&slots, object, "pthread_cond_signal", (void *)on_signal, (void *)next_signal);
+        gs_interpose(&slots, object, "pthread_cond_wait", (void *)on_wait, (void *)next_wait);
+    }
+    return true;
+}
+
+/* 0 or ENOSYS. */
+static int hook(void) {
+    size_t found = 0;
+    gs_objects_visit(hook_interpreter, &found);
+    if (found == 0) {
+        gs_interpose_undo(&slots);
+        return ENOSYS;
+    }
+    next_timedwait = (timedwait_function)gs_interpose_next(&slots, (void *)on_timedwait, (void *)next_timedwait);
+    next_signal = (signal_function)gs_interpose_next(&slots, (void *)on_signal, (void *)next_signal);
+    next_wait = (wait_function)gs_interpose_next(&slots, (void *)on_wait, (void *)next_wait);
+    return 0;
+}
+
+int gs_gil_find(void) {
+    if (LOAD(gil.switch_cond) != NULL) {
+        return 0;
+    }
+    int error = hook();
+    if (error == 0) {
+        error = find_conditions();
+        gs_interpose_undo(&slots);
+    }
+    return error;
+}
+
+int gs_gil_start(void) {
+    int error = gs_gil_find();
+    error = error == 0 ? hook() : error;
+    if (error != 0) {
+        return error;
+    }
+    pthread_mutex_lock(gil.mutex);
+    gs_threads_forget();
+    gil.run_takes = 0;
+    gil.drop_requested = false;
+    STORE(gil.waiters, 0);
+    STORE(gil.take_ns, 0);
+    STORE(gil.holder, NULL);
+    STORE(gil.recording, true);
+    on_take(); /* this thread has it already: its first hold starts with the recording */
+    pthread_mutex_unlock(gil.mutex);
+    return 0;
+}
+
+void gs_gil_stop(void) {
+    if (!LOAD(gil.recording)) {
+        return;
+    }
+    pthread_mutex_lock(gil.mutex);
+    int64_t take_ns = LOAD(gil.take_ns);
+    if (take_ns != 0) {
+        gil.run_end_ns = gs_now_ns();
+        end_run(GS_RUN_UNFINISHED, NULL, 0);
+    }
+    STORE(gil.recording, false);
+    STORE(gil.take_ns, 0);
+    STORE(gil.holder, NULL);
+    pthread_mutex_unlock(gil.mutex);
+    gs_interpose_undo(&slots);
+}
+
+void gs_gil_forget(void) {
+    STORE(gil.recording, false);
+    STORE(gil.take_ns, 0);
+    STORE(gil.holder, NULL);
+    STORE(gil.waiters, 0);
+}
+
+void gs_gil_thread_ended(gs_thread *thread) {
+    if (LOAD(thread->wait_start_ns) != 0) {
+        STORE(thread->wait_start_ns, 0);
+        /* relaxed: a count; this thread does not have gil.mutex, but nobody waits at the interpreter's end for long */
+        atomic_fetch_sub_explicit(&gil.waiters, 1, memory_order_relaxed);
+    }
+}
+
+gs_gil_now gs_gil_look(void) {
+    gs_gil_now now = {.holder = LOAD(gil.holder), .since_ns = LOAD(gil.take_ns), .waiters = LOAD(gil.waiters)};
+    return now;
+}

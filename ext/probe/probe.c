@@ -1,0 +1,87 @@
+#include "probe.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "codes.h"
+#include "core/clock.h"
+#include "gil_trace.h"
+#include "loop_trace.h"
+
+static bool running;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+/* In the child there is neither recorder nor sampler, and the file is the parent's. The hooks stay where they are and pass
+ * calls through. */
+static void after_fork_in_child(void) {
+    gs_gil_forget();
+    gs_loop_forget();
+    gs_threads_forget();
+    gs_sampler_forget();
+    gs_recorder_forget();
+    if (running) {
+        gs_codes_forget();
+        running = false;
+    }
+}
+
+static void handle_fork(void) {
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
+int gs_probe_start(const gs_probe_config *config) {
+    pthread_once(&fork_once, handle_fork);
+    int error = gs_recorder_start(&config->recorder);
+    if (error != 0) {
+        close(config->recorder.file);
+        return error;
+    }
+    (void)gs_gil_start();
+    gs_loop_start();
+    error = gs_sampler_start(config->sample_after_ns, config->sample_period_ns);
+    running = true;
+    if (error != 0) {
+        gs_probe_stop();
+    }
+    return error;
+}
+
+int gs_probe_stop(void) {
+    if (!running) {
+        return 0;
+    }
+    gs_loop_stop();
+    gs_gil_stop();
+    int error;
+    Py_BEGIN_ALLOW_THREADS gs_sampler_stop();
+    gs_sampler_stats sampled = gs_sampler_look();
+    error = gs_recorder_stop(sampled.taken, sampled.late, sampled.missed);
+    Py_END_ALLOW_THREADS gs_codes_release();
+    running = false;
+    return error;
+}
+
+bool gs_probe_runs(void) {
+    return running;
+}
+
+gs_probe_stats gs_probe_look(void) {
+    gs_probe_stats stats = {.recorder = gs_recorder_look(),
+                            .sampler = gs_sampler_look(),
+                            .pinned_codes = gs_codes_pinned(),
+                            .loops = gs_loop_kinds()};
+    return stats;
+}
+
+void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected) {
+    gs_thread *self = running ? gs_thread_self() : NULL;
+    if (self != NULL) {
+        gs_event event = {.kind = GS_EVENT_COLLECTION,
+                          .thread = self->number,
+                          .start_ns = start_ns,
+                          .duration_ns = (uint64_t)(gs_now_ns() - start_ns),
+                          .count = generation,
+                          .a = collected};
+        gs_recorder_push(&event, NULL, 0);
+    }
+}

@@ -1,0 +1,38 @@
+/* probe.h - one recording: hooks, sampler and recorder, started and stopped together.
+ *
+ * Threads: all functions with the GIL, one at a time (the binding sees to it); start and stop release it while they wait.
+ * fork: the child is not recorded, and may start a recording of its own.
+ */
+#ifndef GS_PROBE_PROBE_H
+#define GS_PROBE_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "recorder.h"
+#include "stack_sampler.h"
+
+typedef struct gs_probe_config {
+    gs_recorder_config recorder;
+    int64_t sample_after_ns;
+    int64_t sample_period_ns;
+} gs_probe_config;
+
+/* 0 or errno; the file is closed all the same. Without the GIL's hooks (gs_gil_find) the loops are recorded. */
+int gs_probe_start(const gs_probe_config *config);
+/* 0, or the errno with which writing the file failed. */
+int gs_probe_stop(void);
+bool gs_probe_runs(void);
+
+typedef struct gs_probe_stats {
+    gs_recorder_stats recorder;
+    gs_sampler_stats sampler;
+    uint32_t pinned_codes;
+    unsigned loops; /* GS_LOOPS_ */
+} gs_probe_stats;
+gs_probe_stats gs_probe_look(void);
+
+/* A garbage collection has ended, on this thread. */
+void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected);
+
+#endif /* GS_PROBE_PROBE_H */

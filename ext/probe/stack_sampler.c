@@ -1,0 +1,205 @@
+#include "stack_sampler.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/native_thread.h"
+#include "core/wake.h"
+#include "events.h"
+#include "frames.h"
+#include "gil_trace.h"
+#include "loop_trace.h"
+#include "recorder.h"
+
+/* While nothing is long: often enough to see an iteration pass `after_ns`, seldom enough to cost 0.1 % of a core. */
+#define IDLE_PERIOD_NS (5 * GS_NS_PER_MS)
+#define REPORT_NS      GS_NS_PER_S
+#define SCHEDULE_NS    (100 * GS_NS_PER_MS)
+#define STACK_BYTES    (256u << 10)
+
+static struct {
+    gs_wake wake;
+    _Atomic bool stopping;
+    bool running;
+    pthread_t thread;
+    int64_t after_ns;
+    int64_t period_ns;
+    _Atomic uint64_t taken, late, missed;
+} sampler;
+
+/* All accesses below are relaxed: snapshots of words of other threads, and totals. */
+#define LOAD(word)  atomic_load_explicit(&(word), memory_order_relaxed)
+#define COUNT(word) atomic_store_explicit(&(word), LOAD(word) + 1, memory_order_relaxed)
+
+static void on_copied(void *unused, const gs_code_copy *copy) {
+    (void)unused;
+    gs_recorder_push_code(copy);
+}
+
+static void report_schedule(gs_thread *thread, int64_t now_ns) {
+    char text[96];
+    if (thread->schedule_file < 0) {
+        snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", (int)thread->native_id);
+        thread->schedule_file = open(text, O_RDONLY | O_CLOEXEC);
+    }
+    ssize_t bytes = thread->schedule_file < 0 ? -1 : pread(thread->schedule_file, text, sizeof text - 1, 0);
+    if (bytes <= 0) {
+        return;
+    }
+    text[bytes] = '\0';
+    char *rest = text;
+    uint64_t on_cpu_ns = strtoull(rest, &rest, 10);
+    uint64_t queued_ns = strtoull(rest, &rest, 10);
+    gs_event event = {
+        .kind = GS_EVENT_SCHEDULE, .thread = thread->number, .start_ns = now_ns, .a = queued_ns, .b = on_cpu_ns};
+    gs_recorder_push(&event, NULL, 0);
+    thread->scheduled_ns = now_ns;
+}
+
+static void report_counters(const gs_thread *thread, int64_t now_ns) {
+    gs_event event = {.kind = GS_EVENT_COUNTERS,
+                      .thread = thread->number,
+                      .start_ns = now_ns,
+                      .count = (uint32_t)LOAD(thread->takes),
+                      .a = LOAD(thread->held_ns),
+                      .b = LOAD(thread->waited_ns)};
+    gs_recorder_push(&event, NULL, 0);
+}
+
+/* `since_ns`: what the sample stands for begins there. */
+static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int64_t since_ns) {
+    gs_raw_frame frames[GS_MAX_FRAMES];
+    size_t frame_count = 0;
+    int64_t now_ns = gs_now_ns();
+    if (state != GS_SAMPLE_WAITS) {
+        /* A waiting thread tells its own stack when it is done (gil_trace.c), and exactly. */
+        frame_count = gs_frames_peek(LOAD(thread->state), frames, GS_MAX_FRAMES, on_copied, NULL);
+        if (frame_count == 0) {
+            COUNT(sampler.missed);
+        }
+    }
+    COUNT(sampler.taken);
+    int64_t late_ns = now_ns > due_ns ? now_ns - due_ns : 0;
+    if (late_ns > sampler.period_ns / 2) {
+        COUNT(sampler.late);
+    }
+    gs_event event = {.kind = GS_EVENT_SAMPLE,
+                      .thread = thread->number,
+                      .start_ns = now_ns,
+                      .count = state,
+                      .a = (uint64_t)late_ns,
+                      .b = (uint64_t)(now_ns - since_ns)};
+    gs_recorder_push(&event, frames, frame_count);
+    thread->sampled_ns = now_ns;
+}
+
+/* True if this loop is in a long iteration. */
+static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
+    int64_t start_ns = LOAD(loop->iteration_start_ns);
+    bool was_long = loop->sampled_iteration_ns != 0;
+    if (start_ns == 0 || now_ns - start_ns < sampler.after_ns) {
+        if (was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
+            report_schedule(loop, now_ns);
+        }
+        loop->sampled_iteration_ns = 0;
+        return false;
+    }
+    if (!gs_frames_loop_runs(LOAD(loop->state))) {
+        return false;
+    }
+    int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
+    loop->sampled_iteration_ns = start_ns;
+    report_schedule(loop, now_ns);
+    gs_gil_now gil = gs_gil_look();
+    if (LOAD(loop->wait_start_ns) != 0) {
+        sample(loop, GS_SAMPLE_WAITS, due_ns, since_ns);
+        if (gil.holder != NULL && gil.holder != loop && gil.since_ns != 0) {
+            int64_t hold_ns = gil.holder->sampled_ns > gil.since_ns ? gil.holder->sampled_ns : gil.since_ns;
+            sample(gil.holder, GS_SAMPLE_HOLDS, due_ns, hold_ns);
+        }
+    } else {
+        sample(loop, gil.holder == loop ? GS_SAMPLE_HOLDS : GS_SAMPLE_NEITHER, due_ns, since_ns);
+    }
+    return true;
+}
+
+static void report_all(int64_t now_ns) {
+    for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
+        report_counters(thread, now_ns);
+    }
+}
+
+static void *run(void *unused) {
+    (void)pthread_setname_np(pthread_self(), "gilscope-sample");
+    int64_t reported_ns = gs_now_ns();
+    int64_t due_ns = reported_ns;
+    while (!LOAD(sampler.stopping)) {
+        int64_t now_ns = gs_now_ns();
+        bool any_long = false;
+        gs_loop_look();
+        for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
+            if (LOAD(thread->use) == GS_THREAD_ENDED) {
+                report_counters(thread, now_ns);
+                gs_thread_free(thread);
+            } else if (LOAD(thread->loop) != GS_LOOP_NONE) {
+                any_long = look_at_loop(thread, now_ns, due_ns) || any_long;
+            }
+        }
+        if (now_ns - reported_ns >= REPORT_NS) {
+            reported_ns = now_ns;
+            report_all(now_ns);
+        }
+        now_ns = gs_now_ns();
+        due_ns += any_long ? sampler.period_ns : IDLE_PERIOD_NS;
+        due_ns = due_ns < now_ns ? now_ns + sampler.period_ns : due_ns;
+        gs_wake_prepare(&sampler.wake, GS_WAKE_CONTROL);
+        /* seq_cst: the re-check, see W1 in wake.h */
+        if (atomic_load_explicit(&sampler.stopping, memory_order_seq_cst)) {
+            gs_wake_cancel(&sampler.wake);
+        } else {
+            gs_wake_park(&sampler.wake, due_ns);
+        }
+    }
+    report_all(gs_now_ns());
+    return unused;
+}
+
+int gs_sampler_start(int64_t after_ns, int64_t period_ns) {
+    gs_frames_forget();
+    gs_wake_init(&sampler.wake);
+    sampler.after_ns = after_ns;
+    sampler.period_ns = period_ns;
+    /* relaxed: the thread is made below */
+    atomic_store_explicit(&sampler.taken, 0, memory_order_relaxed);
+    atomic_store_explicit(&sampler.late, 0, memory_order_relaxed);
+    atomic_store_explicit(&sampler.missed, 0, memory_order_relaxed);
+    atomic_store_explicit(&sampler.stopping, false, memory_order_relaxed);
+    int error = gs_native_thread_start(&sampler.thread, STACK_BYTES, run, NULL);
+    sampler.running = error == 0;
+    return error;
+}
+
+void gs_sampler_stop(void) {
+    if (!sampler.running) {
+        return;
+    }
+    /* seq_cst, pairs with the re-check in run */
+    atomic_store_explicit(&sampler.stopping, true, memory_order_seq_cst);
+    gs_wake_notify(&sampler.wake, GS_WAKE_CONTROL);
+    pthread_join(sampler.thread, NULL);
+    sampler.running = false;
+}
+
+void gs_sampler_forget(void) {
+    sampler.running = false;
+}
+
+gs_sampler_stats gs_sampler_look(void) {
+    gs_sampler_stats stats = {LOAD(sampler.taken), LOAD(sampler.late), LOAD(sampler.missed)};
+    return stats;
+}

@@ -1,0 +1,28 @@
+/* stack_sampler.h - what a thread does in the middle of a long hold of the GIL or a long callback.
+ *
+ * The hooks see where a hold or a wait ends; what went on before is seen only from outside. A native thread looks at
+ * every loop each few milliseconds, and while an iteration is long it takes the stack of whoever holds things up: of the
+ * GIL's holder while the loop waits for it, else of the loop's own thread. No ptrace, no signal, no pause of the target.
+ * The same thread reads the kernel's scheduling counters, reports every thread's totals, and hooks late loops.
+ *
+ * Threads: a thread of its own, never with the GIL. start, stop by one thread at a time; stop waits for it.
+ * fork: the child calls gs_sampler_forget.
+ */
+#ifndef GS_PROBE_STACK_SAMPLER_H
+#define GS_PROBE_STACK_SAMPLER_H
+
+#include <stdint.h>
+
+typedef struct gs_sampler_stats {
+    uint64_t taken;
+    uint64_t late;   /* taken more than half a period after it was due */
+    uint64_t missed; /* the stack went away while it was read, or could not be read */
+} gs_sampler_stats;
+
+/* Samples iterations that last longer than `after_ns`, every `period_ns`. 0 or errno. */
+int gs_sampler_start(int64_t after_ns, int64_t period_ns);
+void gs_sampler_stop(void);
+void gs_sampler_forget(void);
+gs_sampler_stats gs_sampler_look(void);
+
+#endif /* GS_PROBE_STACK_SAMPLER_H */

@@ -1,0 +1,120 @@
+#include "threads.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "events.h"
+#include "gil_trace.h"
+#include "recorder.h"
+
+#define MAX_THREADS 2048u
+
+/* Initial-exec: eight bytes of the room that the linker keeps for libraries loaded late; a call to find the variable
+ * would cost more than the hook. */
+static _Thread_local gs_thread *mine __attribute__((tls_model("initial-exec")));
+static _Thread_local uint32_t my_recording __attribute__((tls_model("initial-exec")));
+
+static gs_thread threads[MAX_THREADS];
+static _Atomic uint32_t threads_used; /* records below have been used */
+static _Atomic uint32_t last_number;
+static _Atomic uint32_t recording = 1;
+static pthread_key_t ended_key;
+static pthread_once_t ended_once = PTHREAD_ONCE_INIT;
+
+static uint32_t current_recording(void) {
+    /* relaxed: changes under gil.mutex, or in a thread that will look again */
+    return atomic_load_explicit(&recording, memory_order_relaxed);
+}
+
+static void on_thread_end(void *record) {
+    gs_thread *self = record;
+    if (my_recording == current_recording()) {
+        gs_gil_thread_ended(self);
+        /* RELEASE, pairs with ACQUIRE in gs_thread_next: its last counters */
+        atomic_store_explicit(&self->use, GS_THREAD_ENDED, memory_order_release);
+    }
+    /* Destructors that run after this one may still take the GIL: they are nobody's. */
+    mine = NULL;
+    my_recording = UINT32_MAX;
+}
+
+static void make_key(void) {
+    pthread_key_create(&ended_key, on_thread_end);
+}
+
+static gs_thread *claim(void) {
+    for (uint32_t i = 0; i < MAX_THREADS; i++) {
+        uint32_t expected = GS_THREAD_FREE;
+        /* acquire, pairs with RELEASE in gs_thread_free: the sampler is done with it */
+        if (atomic_compare_exchange_strong_explicit(&threads[i].use, &expected, GS_THREAD_LIVE, memory_order_acquire,
+                                                    memory_order_relaxed)) {
+            /* relaxed: a bound; a record above it is not looked at yet */
+            uint32_t used = atomic_load_explicit(&threads_used, memory_order_relaxed);
+            while (used < i + 1 && !atomic_compare_exchange_weak_explicit(&threads_used, &used, i + 1,
+                                                                          memory_order_relaxed, memory_order_relaxed)) {
+            }
+            return &threads[i];
+        }
+    }
+    return NULL;
+}
+
+static gs_thread *begin(void) {
+    uint32_t now = current_recording();
+    if (my_recording == UINT32_MAX) {
+        return NULL;
+    }
+    my_recording = now;
+    mine = claim();
+    if (mine == NULL) {
+        gs_recorder_lost(GS_LOST_NO_MEMORY);
+        return NULL;
+    }
+    memset((char *)mine + offsetof(gs_thread, number), 0, sizeof *mine - offsetof(gs_thread, number));
+    /* relaxed: a number */
+    mine->number = atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed) + 1;
+    mine->native_id = (pid_t)syscall(SYS_gettid);
+    mine->identity = (uint64_t)pthread_self();
+    mine->schedule_file = -1;
+    pthread_once(&ended_once, make_key);
+    pthread_setspecific(ended_key, mine);
+    gs_recorder_push_thread(mine);
+    return mine;
+}
+
+gs_thread *gs_thread_self(void) {
+    return my_recording == current_recording() ? mine : begin();
+}
+
+gs_thread *gs_thread_next(const gs_thread *before) {
+    size_t at = before == NULL ? 0 : (size_t)(before - threads) + 1;
+    /* relaxed: see claim */
+    for (uint32_t used = atomic_load_explicit(&threads_used, memory_order_relaxed); at < used; at++) {
+        /* ACQUIRE, pairs with RELEASE in on_thread_end */
+        if (atomic_load_explicit(&threads[at].use, memory_order_acquire) != GS_THREAD_FREE) {
+            return &threads[at];
+        }
+    }
+    return NULL;
+}
+
+void gs_thread_free(gs_thread *self) {
+    if (self->schedule_file >= 0) {
+        close(self->schedule_file);
+        self->schedule_file = -1;
+    }
+    /* RELEASE, pairs with acquire in claim */
+    atomic_store_explicit(&self->use, GS_THREAD_FREE, memory_order_release);
+}
+
+void gs_threads_forget(void) {
+    /* relaxed: every thread looks at it again at its next hook */
+    atomic_fetch_add_explicit(&recording, 1, memory_order_relaxed);
+    for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
+        gs_thread_free(thread);
+    }
+    /* relaxed: as above */
+    atomic_store_explicit(&last_number, 0, memory_order_relaxed);
+}

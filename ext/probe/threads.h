@@ -1,0 +1,71 @@
+/* threads.h - what the probe knows of each thread that has used the GIL.
+ *
+ * A thread gets a record when a hook first meets it, and gives it back when it ends; records are never freed, so that a
+ * pointer to one stays readable. Numbers are not used again within a recording.
+ *
+ * Threads: gs_thread_self by any (a hook, under gil.mutex or in a poll); the sampler looks at all of them.
+ * Words that the sampler reads are atomic and relaxed: each is right for itself, and a sample that mixes two moments is
+ * one that came too late.
+ * fork: the child calls gs_threads_forget.
+ */
+#ifndef GS_PROBE_THREADS_H
+#define GS_PROBE_THREADS_H
+
+#include <Python.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef enum gs_thread_use {
+    GS_THREAD_FREE = 0,
+    GS_THREAD_LIVE,
+    GS_THREAD_ENDED, /* the sampler reports its last counters, then frees it */
+} gs_thread_use;
+
+typedef struct gs_thread {
+    _Atomic uint32_t use;
+    uint32_t number; /* from 1 */
+    pid_t native_id;
+    uint64_t identity;
+
+    /* Written by the thread itself, under gil.mutex but for those of a forced let-go. */
+    _Atomic int64_t wait_start_ns; /* 0: does not wait for the GIL */
+    int64_t forced_ns;             /* made to let go then, and has not waited since; 0: was not */
+    int64_t let_go_ns;
+    uint32_t timeouts;
+    bool wait_was_forced;
+    _Atomic uint64_t takes;
+    _Atomic uint64_t held_ns;
+    _Atomic uint64_t waited_ns;
+
+    /* Written by the thread itself. */
+    _Atomic uint32_t loop;              /* gs_loop_kind */
+    _Atomic int64_t iteration_start_ns; /* 0: in the poll, or no loop runs */
+    uint64_t waited_before_ns;          /* the counters when the iteration began */
+    uint64_t takes_before;
+    uint64_t cpu_before_ns;
+    PyThreadState *_Atomic state;
+
+    /* The sampler's. */
+    int64_t sampled_ns;
+    int64_t sampled_iteration_ns;
+    int64_t scheduled_ns;
+    int schedule_file; /* -1: not open */
+} gs_thread;
+
+/* The calling thread's record; NULL if it cannot have one (too many threads, or it is ending). */
+gs_thread *gs_thread_self(void);
+
+/* All records in turn: NULL starts, NULL ends. Those that are free are passed over. */
+gs_thread *gs_thread_next(const gs_thread *before);
+
+/* The sampler has seen the last of an ended thread. */
+void gs_thread_free(gs_thread *self);
+
+/* A new recording: every thread that a hook meets from now on gets a new record. Under gil.mutex. */
+void gs_threads_forget(void);
+
+#endif /* GS_PROBE_THREADS_H */
