@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "core/clock.h"
 #include "events.h"
@@ -10,6 +9,7 @@
 #include "interpose.h"
 #include "loop_trace.h"
 #include "recorder.h"
+#include "relaxed.h"
 
 /* A holder that is waited for says which code it ran if it had the GIL for this long: shorter holds steal too little to
  * be worth a walk of 1 to 2 us. */
@@ -48,17 +48,12 @@ static struct {
     _Atomic uint32_t waiters;
 } gil;
 
-/* All accesses below are relaxed: the words are written under gil.mutex, and read by the sampler as a snapshot. */
-#define LOAD(word)         atomic_load_explicit(&(word), memory_order_relaxed)
-#define STORE(word, value) atomic_store_explicit(&(word), value, memory_order_relaxed)
-#define ADD(word, value)   STORE(word, LOAD(word) + (value))
-
 static size_t walk(gs_thread *self, gs_raw_frame *frames) {
     if (self == NULL) {
         return 0;
     }
     PyThreadState *state = PyGILState_GetThisThreadState();
-    STORE(self->state, state);
+    gs_store(&self->state, state);
     return gs_frames_walk(state, frames, GS_MAX_FRAMES);
 }
 
@@ -78,23 +73,28 @@ static void end_run(uint8_t flags, const gs_raw_frame *frames, size_t frame_coun
     gil.run_takes = 0;
 }
 
+static void count_waiters(uint32_t change) {
+    /* relaxed: a count; in one step, since a thread that ends in the middle of a wait does not have gil.mutex */
+    atomic_fetch_add_explicit(&gil.waiters, change, memory_order_relaxed);
+}
+
 static void begin_wait(gs_thread *self, int64_t now_ns) {
-    if (LOAD(self->wait_start_ns) != 0) {
+    if (gs_load(&self->wait_start_ns) != 0) {
         return;
     }
     self->wait_was_forced = self->forced_ns != 0;
-    STORE(self->wait_start_ns, self->wait_was_forced ? self->forced_ns : now_ns);
+    gs_store(&self->wait_start_ns, self->wait_was_forced ? self->forced_ns : now_ns);
     self->forced_ns = 0;
     self->timeouts = 0;
-    ADD(gil.waiters, 1);
+    count_waiters(1);
 }
 
 /* Returns the ns that the thread has waited for this take. */
 static int64_t end_wait(gs_thread *self, int64_t now_ns) {
-    int64_t start_ns = LOAD(self->wait_start_ns);
+    int64_t start_ns = gs_load(&self->wait_start_ns);
     if (start_ns != 0) {
-        STORE(self->wait_start_ns, 0);
-        ADD(gil.waiters, UINT32_MAX);
+        gs_store(&self->wait_start_ns, 0);
+        count_waiters(UINT32_MAX);
     } else if (self->forced_ns != 0) {
         /* The GIL was free again when it came back from making room: it did not have to ask. */
         start_ns = self->forced_ns;
@@ -105,10 +105,10 @@ static int64_t end_wait(gs_thread *self, int64_t now_ns) {
         return 0;
     }
     int64_t waited_ns = now_ns - start_ns;
-    ADD(self->waited_ns, (uint64_t)waited_ns);
+    gs_add(&self->waited_ns, (uint64_t)waited_ns);
     gs_raw_frame frames[GS_MAX_FRAMES];
     size_t frame_count = waited_ns >= GS_LONG_NS ? walk(self, frames) : 0;
-    uint8_t flags = LOAD(self->iteration_start_ns) != 0 ? GS_WAIT_IN_LOOP : 0;
+    uint8_t flags = gs_load(&self->iteration_start_ns) != 0 ? GS_WAIT_IN_LOOP : 0;
     gs_event event = {.kind = GS_EVENT_WAIT,
                       .flags = (uint8_t)(flags | (self->wait_was_forced ? GS_WAIT_WAS_FORCED : 0)),
                       .thread = self->number,
@@ -121,7 +121,7 @@ static int64_t end_wait(gs_thread *self, int64_t now_ns) {
 
 /* Inside an iteration the thread was without the GIL for long, and not because it waited for it: it was blocked. */
 static void report_blocked(gs_thread *self, int64_t now_ns, int64_t waited_ns) {
-    int64_t since_ns = LOAD(self->iteration_start_ns);
+    int64_t since_ns = gs_load(&self->iteration_start_ns);
     if (since_ns == 0) {
         return;
     }
@@ -145,10 +145,10 @@ static void on_take(void) {
     uint32_t number = 0;
     if (self != NULL) {
         number = self->number;
-        if (LOAD(self->state) == NULL) {
-            STORE(self->state, PyGILState_GetThisThreadState());
+        if (gs_load(&self->state) == NULL) {
+            gs_store(&self->state, PyGILState_GetThisThreadState());
         }
-        ADD(self->takes, 1);
+        gs_add(&self->takes, 1);
         int64_t waited_ns = end_wait(self, now_ns);
         gs_loop_check(self);
         report_blocked(self, now_ns, waited_ns);
@@ -166,16 +166,16 @@ static void on_take(void) {
     }
     gil.run_takes++;
     gil.drop_requested = false;
-    STORE(gil.holder, self);
-    STORE(gil.take_ns, now_ns);
+    gs_store(&gil.holder, self);
+    gs_store(&gil.take_ns, now_ns);
 }
 
 static void on_drop(void) {
-    int64_t take_ns = LOAD(gil.take_ns);
+    int64_t take_ns = gs_load(&gil.take_ns);
     if (take_ns == 0) {
         return;
     }
-    gs_thread *self = LOAD(gil.holder);
+    gs_thread *self = gs_load(&gil.holder);
     int64_t now_ns = gs_now_ns();
     int64_t hold_ns = now_ns - take_ns;
     gil.run_end_ns = now_ns;
@@ -183,12 +183,12 @@ static void on_drop(void) {
         gil.run_longest_ns = (uint64_t)hold_ns;
     }
     if (self != NULL) {
-        ADD(self->held_ns, (uint64_t)hold_ns);
+        gs_add(&self->held_ns, (uint64_t)hold_ns);
         self->let_go_ns = now_ns;
     }
-    STORE(gil.take_ns, 0);
-    STORE(gil.holder, NULL);
-    bool contended = LOAD(gil.waiters) > 0;
+    gs_store(&gil.take_ns, 0);
+    gs_store(&gil.holder, NULL);
+    bool contended = gs_load(&gil.waiters) > 0;
     if (contended || hold_ns >= GS_LONG_NS) {
         gs_raw_frame frames[GS_MAX_FRAMES];
         size_t frame_count = hold_ns >= WALK_NS ? walk(self, frames) : 0;
@@ -202,16 +202,15 @@ static _Atomic bool learning;
 static pthread_t learner;
 
 static bool is_learner(void) {
-    /* relaxed: the learner was made after it was set */
-    return atomic_load_explicit(&learning, memory_order_relaxed) && pthread_equal(pthread_self(), learner);
+    return gs_load(&learning) && pthread_equal(pthread_self(), learner);
 }
 
 static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
-    if (is_learner() && LOAD(gil.cond) == NULL) {
+    if (is_learner() && gs_load(&gil.cond) == NULL) {
         gil.mutex = mutex;
-        STORE(gil.cond, cond);
+        gs_store(&gil.cond, cond);
     }
-    if (cond != LOAD(gil.cond) || !LOAD(gil.recording)) {
+    if (cond != gs_load(&gil.cond) || !gs_load(&gil.recording)) {
         return next_timedwait(cond, mutex, until);
     }
     gs_thread *self = gs_thread_self();
@@ -220,7 +219,7 @@ static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
     }
     int error = next_timedwait(cond, mutex, until);
     /* Under mutex again, and the recording may be another one. */
-    if (error == ETIMEDOUT && LOAD(gil.recording)) {
+    if (error == ETIMEDOUT && gs_load(&gil.recording)) {
         gil.drop_requested = true;
         self = gs_thread_self();
         if (self != NULL) {
@@ -231,21 +230,22 @@ static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
 }
 
 static int on_signal(pthread_cond_t *cond) {
-    if (LOAD(gil.recording)) {
-        if (cond == LOAD(gil.switch_cond)) {
+    if (gs_load(&gil.recording)) {
+        if (cond == gs_load(&gil.switch_cond)) {
             on_take();
-        } else if (cond == LOAD(gil.cond)) {
+        } else if (cond == gs_load(&gil.cond)) {
             on_drop();
         }
-    } else if (is_learner() && LOAD(gil.cond) != NULL && cond != LOAD(gil.cond) && LOAD(gil.switch_cond) == NULL) {
-        STORE(gil.switch_cond, cond);
+    } else if (is_learner() && gs_load(&gil.cond) != NULL && cond != gs_load(&gil.cond) &&
+               gs_load(&gil.switch_cond) == NULL) {
+        gs_store(&gil.switch_cond, cond);
     }
     return next_signal(cond);
 }
 
 /* The end of a forced let-go: the thread stays here until somebody else has had the GIL. It holds another mutex. */
 static int on_wait(pthread_cond_t *cond, pthread_mutex_t *mutex) {
-    if (cond == LOAD(gil.switch_cond) && LOAD(gil.recording)) {
+    if (cond == gs_load(&gil.switch_cond) && gs_load(&gil.recording)) {
         gs_thread *self = gs_thread_self();
         if (self != NULL) {
             self->forced_ns = self->let_go_ns;
@@ -263,12 +263,12 @@ static void *learn(void *unused) {
 /* With the GIL, which the new thread has to wait for: the first condition it waits on is gil.cond, and the first that it
  * signals when it has it is gil.switch_cond. */
 static int find_conditions(void) {
-    atomic_store_explicit(&learning, true, memory_order_relaxed); /* relaxed: before the thread is made */
+    gs_store(&learning, true);
     /* glibc stores the id before the thread runs. */
     int error = pthread_create(&learner, NULL, learn, NULL);
     if (error == 0) {
         int64_t deadline_ns = gs_deadline_after(gs_now_ns(), LEARN_NS);
-        while (LOAD(gil.cond) == NULL && gs_now_ns() < deadline_ns) {
+        while (gs_load(&gil.cond) == NULL && gs_now_ns() < deadline_ns) {
             struct timespec moment = {.tv_nsec = 50000};
             nanosleep(&moment, NULL);
 #ifdef Py_GIL_DISABLED
@@ -278,9 +278,9 @@ static int find_conditions(void) {
         PyThreadState *state = PyEval_SaveThread();
         pthread_join(learner, NULL);
         PyEval_RestoreThread(state);
-        error = LOAD(gil.cond) != NULL && LOAD(gil.switch_cond) != NULL ? 0 : ETIMEDOUT;
+        error = gs_load(&gil.cond) != NULL && gs_load(&gil.switch_cond) != NULL ? 0 : ETIMEDOUT;
     }
-    atomic_store_explicit(&learning, false, memory_order_relaxed); /* relaxed: as above */
+    gs_store(&learning, false);
     return error;
 }
 
@@ -314,7 +314,7 @@ static int hook(void) {
 }
 
 int gs_gil_find(void) {
-    if (LOAD(gil.switch_cond) != NULL) {
+    if (gs_load(&gil.switch_cond) != NULL) {
         return 0;
     }
     int error = hook();
@@ -335,48 +335,48 @@ int gs_gil_start(void) {
     gs_threads_forget();
     gil.run_takes = 0;
     gil.drop_requested = false;
-    STORE(gil.waiters, 0);
-    STORE(gil.take_ns, 0);
-    STORE(gil.holder, NULL);
-    STORE(gil.recording, true);
+    gs_store(&gil.waiters, 0);
+    gs_store(&gil.take_ns, 0);
+    gs_store(&gil.holder, NULL);
+    gs_store(&gil.recording, true);
     on_take(); /* this thread has it already: its first hold starts with the recording */
     pthread_mutex_unlock(gil.mutex);
     return 0;
 }
 
 void gs_gil_stop(void) {
-    if (!LOAD(gil.recording)) {
+    if (!gs_load(&gil.recording)) {
         return;
     }
     pthread_mutex_lock(gil.mutex);
-    int64_t take_ns = LOAD(gil.take_ns);
+    int64_t take_ns = gs_load(&gil.take_ns);
     if (take_ns != 0) {
         gil.run_end_ns = gs_now_ns();
         end_run(GS_RUN_UNFINISHED, NULL, 0);
     }
-    STORE(gil.recording, false);
-    STORE(gil.take_ns, 0);
-    STORE(gil.holder, NULL);
+    gs_store(&gil.recording, false);
+    gs_store(&gil.take_ns, 0);
+    gs_store(&gil.holder, NULL);
     pthread_mutex_unlock(gil.mutex);
     gs_interpose_undo(&slots);
 }
 
 void gs_gil_forget(void) {
-    STORE(gil.recording, false);
-    STORE(gil.take_ns, 0);
-    STORE(gil.holder, NULL);
-    STORE(gil.waiters, 0);
+    gs_store(&gil.recording, false);
+    gs_store(&gil.take_ns, 0);
+    gs_store(&gil.holder, NULL);
+    gs_store(&gil.waiters, 0);
 }
 
 void gs_gil_thread_ended(gs_thread *thread) {
-    if (LOAD(thread->wait_start_ns) != 0) {
-        STORE(thread->wait_start_ns, 0);
-        /* relaxed: a count; this thread does not have gil.mutex, but nobody waits at the interpreter's end for long */
-        atomic_fetch_sub_explicit(&gil.waiters, 1, memory_order_relaxed);
+    if (gs_load(&thread->wait_start_ns) != 0) {
+        gs_store(&thread->wait_start_ns, 0);
+        count_waiters(UINT32_MAX);
     }
 }
 
 gs_gil_now gs_gil_look(void) {
-    gs_gil_now now = {.holder = LOAD(gil.holder), .since_ns = LOAD(gil.take_ns), .waiters = LOAD(gil.waiters)};
+    gs_gil_now now = {
+        .holder = gs_load(&gil.holder), .since_ns = gs_load(&gil.take_ns), .waiting = gs_load(&gil.waiters)};
     return now;
 }

@@ -43,7 +43,7 @@ void gs_gil_thread_ended(gs_thread *thread);
 typedef struct gs_gil_now {
     gs_thread *holder;
     int64_t since_ns;
-    uint32_t waiters;
+    uint32_t waiting;
 } gs_gil_now;
 gs_gil_now gs_gil_look(void);
 

@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,7 +109,7 @@ static bool write_slot(const gs_object *object, void **address, void *value) {
         return false;
     }
     /* relaxed: functions are immutable; a caller gets the old or the new one */
-    __atomic_store_n(address, value, __ATOMIC_RELAXED);
+    atomic_store_explicit((_Atomic(void *) *)address, value, memory_order_relaxed);
     if (read_only) {
         mprotect(start, page, PROT_READ);
     }

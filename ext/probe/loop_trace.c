@@ -8,6 +8,7 @@
 #include "events.h"
 #include "interpose.h"
 #include "recorder.h"
+#include "relaxed.h"
 
 typedef int (*wait_function)(int, struct epoll_event *, int, int);
 typedef int (*pwait_function)(int, struct epoll_event *, int, int, const sigset_t *);
@@ -18,10 +19,6 @@ static pwait_function next_pwait = epoll_pwait;
 static _Atomic bool recording;
 static unsigned kinds;
 static unsigned long long objects_loaded;
-
-/* All accesses below are relaxed: words of one thread that the sampler reads as a snapshot, and a switch. */
-#define LOAD(word)         atomic_load_explicit(&(word), memory_order_relaxed)
-#define STORE(word, value) atomic_store_explicit(&(word), value, memory_order_relaxed)
 
 static uint64_t thread_cpu_ns(void) {
     struct timespec used;
@@ -34,8 +31,8 @@ bool gs_loop_runs(const PyThreadState *state) {
 }
 
 void gs_loop_check(gs_thread *self) {
-    if (LOAD(self->iteration_start_ns) != 0 && !gs_loop_runs(PyGILState_GetThisThreadState())) {
-        STORE(self->iteration_start_ns, 0);
+    if (gs_load(&self->iteration_start_ns) != 0 && !gs_loop_runs(PyGILState_GetThisThreadState())) {
+        gs_store(&self->iteration_start_ns, 0);
     }
 }
 
@@ -44,37 +41,37 @@ void gs_loop_check(gs_thread *self) {
 static void before_poll(gs_thread *self, gs_loop_kind kind) {
     int64_t now_ns = gs_now_ns();
     uint64_t cpu_ns = thread_cpu_ns();
-    int64_t start_ns = LOAD(self->iteration_start_ns);
+    int64_t start_ns = gs_load(&self->iteration_start_ns);
     if (start_ns != 0) {
         gs_event event = {.kind = GS_EVENT_ITERATION,
                           .thread = self->number,
                           .start_ns = start_ns,
                           .duration_ns = (uint64_t)(now_ns - start_ns),
-                          .count = (uint32_t)(LOAD(self->takes) - self->takes_before),
+                          .count = (uint32_t)(gs_load(&self->takes) - self->takes_before),
                           .a = cpu_ns - self->cpu_before_ns,
-                          .b = LOAD(self->waited_ns) - self->waited_before_ns};
+                          .b = gs_load(&self->waited_ns) - self->waited_before_ns};
         /* What the poll before and the waits themselves burnt must not make the parts more than the whole. */
         uint64_t room_ns = event.duration_ns > event.b ? event.duration_ns - event.b : 0;
         event.a = event.a < room_ns ? event.a : room_ns;
         gs_recorder_push(&event, NULL, 0);
-        STORE(self->iteration_start_ns, 0);
+        gs_store(&self->iteration_start_ns, 0);
     }
     self->cpu_before_ns = cpu_ns;
-    if (LOAD(self->loop) != (uint32_t)kind) {
-        STORE(self->loop, kind);
+    if (gs_load(&self->loop) != (uint32_t)kind) {
+        gs_store(&self->loop, kind);
         gs_recorder_push_thread(self);
     }
 }
 
 static void after_poll(gs_thread *self) {
-    self->takes_before = LOAD(self->takes);
-    self->waited_before_ns = LOAD(self->waited_ns);
-    STORE(self->iteration_start_ns, gs_now_ns());
+    self->takes_before = gs_load(&self->takes);
+    self->waited_before_ns = gs_load(&self->waited_ns);
+    gs_store(&self->iteration_start_ns, gs_now_ns());
 }
 
 /* The record of a thread that polls for a loop; NULL for others. */
 static gs_thread *polling(void) {
-    if (!LOAD(recording)) {
+    if (!gs_load(&recording)) {
         return NULL;
     }
     PyThreadState *state = PyGILState_GetThisThreadState();
@@ -83,14 +80,14 @@ static gs_thread *polling(void) {
     }
     gs_thread *self = gs_thread_self();
     if (self != NULL) {
-        STORE(self->state, state);
+        gs_store(&self->state, state);
     }
     return self;
 }
 
 static int polled(gs_thread *self, int ready) {
     int error = errno;
-    if (LOAD(recording) && self == gs_thread_self()) {
+    if (gs_load(&recording) && self == gs_thread_self()) {
         after_poll(self);
     }
     errno = error;
@@ -156,7 +153,7 @@ static bool hook_loops(const gs_object *object, void *unused) {
 void gs_loop_start(void) {
     objects_loaded = gs_objects_loaded();
     gs_objects_visit(hook_loops, NULL);
-    STORE(recording, true);
+    gs_store(&recording, true);
 }
 
 void gs_loop_look(void) {
@@ -168,13 +165,13 @@ void gs_loop_look(void) {
 }
 
 void gs_loop_stop(void) {
-    STORE(recording, false);
+    gs_store(&recording, false);
     gs_interpose_undo(&slots);
     kinds = 0;
 }
 
 void gs_loop_forget(void) {
-    STORE(recording, false);
+    gs_store(&recording, false);
 }
 
 unsigned gs_loop_kinds(void) {

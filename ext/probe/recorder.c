@@ -44,7 +44,7 @@ static struct {
     gs_wake wake;
     _Atomic bool stopping;
     pthread_t thread;
-    _Atomic uint64_t lost[4];
+    _Atomic uint64_t lost_now[4];
 
     /* The recorder thread's. */
     void (*on_new_thread)(void);
@@ -65,7 +65,7 @@ static struct {
 
 void gs_recorder_lost(gs_lost_reason reason) {
     /* relaxed: totals */
-    atomic_fetch_add_explicit(&recorder.lost[reason], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&recorder.lost_now[reason], 1, memory_order_relaxed);
 }
 
 static void push(const gs_event *event, const void *rest, size_t rest_bytes) {
@@ -220,7 +220,7 @@ static void drain(gs_ring *ring) {
 static void tell_lost(void) {
     for (uint32_t reason = 1; reason < 4; reason++) {
         /* relaxed: totals */
-        uint64_t lost = atomic_load_explicit(&recorder.lost[reason], memory_order_relaxed);
+        uint64_t lost = atomic_load_explicit(&recorder.lost_now[reason], memory_order_relaxed);
         if (lost != recorder.told_lost[reason] && recorder.writer.error == 0) {
             gs_event event = {.kind = GS_EVENT_LOST,
                               .start_ns = gs_now_ns(),
@@ -301,7 +301,7 @@ int gs_recorder_start(const gs_recorder_config *config) {
     memset(&recorder.told, 0, sizeof recorder.told);
     for (size_t reason = 0; reason < 4; reason++) {
         /* relaxed: nothing is recorded yet */
-        atomic_store_explicit(&recorder.lost[reason], 0, memory_order_relaxed);
+        atomic_store_explicit(&recorder.lost_now[reason], 0, memory_order_relaxed);
     }
     gs_wake_init(&recorder.wake);
     /* relaxed: the thread is made below */
@@ -333,9 +333,9 @@ int gs_recorder_stop(uint64_t samples_taken, uint64_t samples_late, uint64_t sam
         "{\"ended_monotonic_ns\": %lld, \"lost\": {\"ring_full\": %llu, \"no_memory\": %llu, \"write_failed\": %llu}, "
         "\"samples\": {\"taken\": %llu, \"late\": %llu, \"missed\": %llu}}",
         (long long)gs_now_ns(),
-        (unsigned long long)atomic_load_explicit(&recorder.lost[GS_LOST_RING_FULL], memory_order_relaxed),
-        (unsigned long long)atomic_load_explicit(&recorder.lost[GS_LOST_NO_MEMORY], memory_order_relaxed),
-        (unsigned long long)atomic_load_explicit(&recorder.lost[GS_LOST_WRITE_FAILED], memory_order_relaxed),
+        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_RING_FULL], memory_order_relaxed),
+        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_NO_MEMORY], memory_order_relaxed),
+        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_WRITE_FAILED], memory_order_relaxed),
         (unsigned long long)samples_taken, (unsigned long long)samples_late, (unsigned long long)samples_missed);
     gs_chunk_write(&recorder.writer, GS_CHUNK_END, end, (size_t)bytes);
     recorder.told.file_bytes = recorder.writer.file_bytes;
@@ -372,7 +372,7 @@ gs_recorder_stats gs_recorder_look(void) {
     pthread_mutex_unlock(&recorder.mutex);
     for (size_t reason = 0; reason < 4; reason++) {
         /* relaxed: totals */
-        stats.lost[reason] = atomic_load_explicit(&recorder.lost[reason], memory_order_relaxed);
+        stats.lost[reason] = atomic_load_explicit(&recorder.lost_now[reason], memory_order_relaxed);
     }
     return stats;
 }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "gil_trace.h"
 #include "loop_trace.h"
 #include "recorder.h"
+#include "relaxed.h"
 
 /* While nothing is long: often enough to see an iteration pass `after_ns`, seldom enough to cost 0.1 % of a core. */
 #define IDLE_PERIOD_NS (5 * GS_NS_PER_MS)
@@ -31,10 +31,6 @@ static struct {
     int64_t period_ns;
     _Atomic uint64_t taken, late, missed;
 } sampler;
-
-/* All accesses below are relaxed: snapshots of words of other threads, and totals. */
-#define LOAD(word)  atomic_load_explicit(&(word), memory_order_relaxed)
-#define COUNT(word) atomic_store_explicit(&(word), LOAD(word) + 1, memory_order_relaxed)
 
 static void on_copied(void *unused, const gs_code_copy *copy) {
     (void)unused;
@@ -65,9 +61,9 @@ static void report_counters(const gs_thread *thread, int64_t now_ns) {
     gs_event event = {.kind = GS_EVENT_COUNTERS,
                       .thread = thread->number,
                       .start_ns = now_ns,
-                      .count = (uint32_t)LOAD(thread->takes),
-                      .a = LOAD(thread->held_ns),
-                      .b = LOAD(thread->waited_ns)};
+                      .count = (uint32_t)gs_load(&thread->takes),
+                      .a = gs_load(&thread->held_ns),
+                      .b = gs_load(&thread->waited_ns)};
     gs_recorder_push(&event, NULL, 0);
 }
 
@@ -78,15 +74,15 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
     int64_t now_ns = gs_now_ns();
     if (state != GS_SAMPLE_WAITS) {
         /* A waiting thread tells its own stack when it is done (gil_trace.c), and exactly. */
-        frame_count = gs_frames_peek(LOAD(thread->state), frames, GS_MAX_FRAMES, on_copied, NULL);
+        frame_count = gs_frames_peek(gs_load(&thread->state), frames, GS_MAX_FRAMES, on_copied, NULL);
         if (frame_count == 0) {
-            COUNT(sampler.missed);
+            gs_add(&sampler.missed, 1);
         }
     }
-    COUNT(sampler.taken);
+    gs_add(&sampler.taken, 1);
     int64_t late_ns = now_ns > due_ns ? now_ns - due_ns : 0;
     if (late_ns > sampler.period_ns / 2) {
-        COUNT(sampler.late);
+        gs_add(&sampler.late, 1);
     }
     gs_event event = {.kind = GS_EVENT_SAMPLE,
                       .thread = thread->number,
@@ -100,7 +96,7 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
 
 /* True if this loop is in a long iteration. */
 static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
-    int64_t start_ns = LOAD(loop->iteration_start_ns);
+    int64_t start_ns = gs_load(&loop->iteration_start_ns);
     bool was_long = loop->sampled_iteration_ns != 0;
     if (start_ns == 0 || now_ns - start_ns < sampler.after_ns) {
         if (was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
@@ -109,14 +105,14 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
         loop->sampled_iteration_ns = 0;
         return false;
     }
-    if (!gs_frames_loop_runs(LOAD(loop->state))) {
+    if (!gs_frames_loop_runs(gs_load(&loop->state))) {
         return false;
     }
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
     report_schedule(loop, now_ns);
     gs_gil_now gil = gs_gil_look();
-    if (LOAD(loop->wait_start_ns) != 0) {
+    if (gs_load(&loop->wait_start_ns) != 0) {
         sample(loop, GS_SAMPLE_WAITS, due_ns, since_ns);
         if (gil.holder != NULL && gil.holder != loop && gil.since_ns != 0) {
             int64_t hold_ns = gil.holder->sampled_ns > gil.since_ns ? gil.holder->sampled_ns : gil.since_ns;
@@ -138,15 +134,15 @@ static void *run(void *unused) {
     (void)pthread_setname_np(pthread_self(), "gilscope-sample");
     int64_t reported_ns = gs_now_ns();
     int64_t due_ns = reported_ns;
-    while (!LOAD(sampler.stopping)) {
+    while (!gs_load(&sampler.stopping)) {
         int64_t now_ns = gs_now_ns();
         bool any_long = false;
         gs_loop_look();
         for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
-            if (LOAD(thread->use) == GS_THREAD_ENDED) {
+            if (gs_load(&thread->use) == GS_THREAD_ENDED) {
                 report_counters(thread, now_ns);
                 gs_thread_free(thread);
-            } else if (LOAD(thread->loop) != GS_LOOP_NONE) {
+            } else if (gs_load(&thread->loop) != GS_LOOP_NONE) {
                 any_long = look_at_loop(thread, now_ns, due_ns) || any_long;
             }
         }
@@ -174,11 +170,10 @@ int gs_sampler_start(int64_t after_ns, int64_t period_ns) {
     gs_wake_init(&sampler.wake);
     sampler.after_ns = after_ns;
     sampler.period_ns = period_ns;
-    /* relaxed: the thread is made below */
-    atomic_store_explicit(&sampler.taken, 0, memory_order_relaxed);
-    atomic_store_explicit(&sampler.late, 0, memory_order_relaxed);
-    atomic_store_explicit(&sampler.missed, 0, memory_order_relaxed);
-    atomic_store_explicit(&sampler.stopping, false, memory_order_relaxed);
+    gs_store(&sampler.taken, 0);
+    gs_store(&sampler.late, 0);
+    gs_store(&sampler.missed, 0);
+    gs_store(&sampler.stopping, false);
     int error = gs_native_thread_start(&sampler.thread, STACK_BYTES, run, NULL);
     sampler.running = error == 0;
     return error;
@@ -200,6 +195,6 @@ void gs_sampler_forget(void) {
 }
 
 gs_sampler_stats gs_sampler_look(void) {
-    gs_sampler_stats stats = {LOAD(sampler.taken), LOAD(sampler.late), LOAD(sampler.missed)};
+    gs_sampler_stats stats = {gs_load(&sampler.taken), gs_load(&sampler.late), gs_load(&sampler.missed)};
     return stats;
 }

@@ -4,6 +4,7 @@ A test says what it needs in comments of its own lines, the first of them in its
 
     /* sources: ring.c wake.c */            in ext/core; `probe/x.c` in ext/probe; `./peer.c` beside the test
     /* libs: curl z */                      linked with -l
+    /* flags: -fno-plt -Wl,-z,now */        for compiler and linker
     /* variants: plain asan */              default: plain asan tsan
     /* timeout: 120 */                      seconds for one run, default 60
     /* mutant: -DRING_ORDER_PUBLISH=memory_order_relaxed expect-fail */
@@ -60,7 +61,7 @@ DEFAULT_RUN_TIMEOUT_S = 60.0
 # ThreadSanitizer of older compilers cannot map its shadow when the kernel randomises more than 28 bits of addresses.
 TSAN_LAYOUT_ERROR = "unexpected memory mapping"
 
-_DIRECTIVE = re.compile(r"^\s*/\*\s*(sources|libs|variants|timeout|mutant):\s*(.*?)\s*\*/\s*$", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^\s*/\*\s*(sources|libs|flags|variants|timeout|mutant):\s*(.*?)\s*\*/\s*$", re.MULTILINE)
 _CHECKS = re.compile(r"^(\d+) checks$", re.MULTILINE)
 
 
@@ -83,6 +84,7 @@ class NativeTest:
     path: Path
     sources: tuple[Path, ...]
     libs: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     variants: tuple[str, ...] = tuple(VARIANT_FLAGS)
     timeout_s: float = DEFAULT_RUN_TIMEOUT_S
     mutants: tuple[Mutant, ...] = field(default=())
@@ -139,6 +141,7 @@ def parse(path: Path) -> NativeTest:
         path=path,
         sources=sources,
         libs=tuple(_words(found, "libs")),
+        flags=tuple(_words(found, "flags")),
         variants=variants,
         timeout_s=float(timeouts[-1]) if timeouts else DEFAULT_RUN_TIMEOUT_S,
         mutants=tuple(_mutant(path, value, variants) for value in found.get("mutant", ())),
@@ -155,7 +158,9 @@ def compile_test(test: NativeTest, variant: str, extra_flags: tuple[str, ...] = 
         *shlex.split(os.environ.get("CC", "gcc")),
         *BASE_FLAGS,
         *VARIANT_FLAGS[variant],
+        *test.flags,
         *extra_flags,
+        f"-I{CORE.parent}",
         f"-I{CORE}",
         f"-I{Path(__file__).parent}",
         str(test.path),

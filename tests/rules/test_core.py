@@ -1,4 +1,4 @@
-"""Rules about the C of ext/core: no Python in it, and every atomic access says its order and why."""
+"""Rules about our C: no Python in ext/core, and every atomic access there and in ext/probe says its order and why."""
 
 from __future__ import annotations
 
@@ -99,11 +99,12 @@ def test_core_includes_no_python() -> None:
     assert not found
 
 
-def test_core_says_the_order_of_every_atomic_access() -> None:
+@pytest.mark.parametrize("directory", ["ext/core", "ext/probe"])
+def test_every_atomic_access_says_its_order(directory: str) -> None:
     """No access is sequentially consistent by accident, and none is without its reason."""
     found = [
         f"{source.where(path, text, offset)}: {what}"
-        for path in core()
+        for path in source.files(".c", ".h", under=directory)
         for text in [path.read_text(encoding="utf-8")]
         for offset, what in broken_rules(text)
     ]
