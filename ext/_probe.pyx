@@ -6,24 +6,44 @@ import os
 import threading
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 from probe.probe cimport (
+    GS_HISTOGRAM_BUCKETS,
     GS_LOOPS_ASYNCIO,
     GS_LOOPS_UVLOOP,
+    GS_MAX_LOOPS,
+    gs_code_copy,
+    gs_deadline_after,
     gs_frames_readable,
     gs_gil_find,
+    gs_histogram_limit,
+    gs_loop_totals,
     gs_now_ns,
     gs_probe_collection,
     gs_probe_config,
+    gs_probe_iteration,
     gs_probe_look,
     gs_probe_runs,
     gs_probe_start,
     gs_probe_stats,
     gs_probe_stop,
+    gs_recorder_describe,
+    gs_recorder_dump,
     gs_recorder_push_name,
+    gs_recorder_threads,
+    gs_stall,
+    gs_stall_stack,
     gs_thread,
     gs_thread_next,
+    gs_thread_totals,
+    gs_totals_loops,
+    gs_totals_next_stall,
+    gs_totals_stalls_forgotten,
+    gs_totals_waits,
+    gs_totals_wake_all,
+    gs_wait_totals,
 )
 
 
@@ -34,6 +54,8 @@ cdef extern from "Python.h":
 # Shorter collections are of the young generation, many a second, and stall nothing.
 cdef int64_t _COLLECTION_NS = 100_000
 cdef int64_t _collection_start_ns = 0
+# Pairs of threads; as many as the totals keep.
+cdef size_t _WAITS = 4096
 
 _LOST = ("ring_full", "no_memory", "write_failed")
 
@@ -77,20 +99,55 @@ def gil():
     return {0: "hooked", errno.ETIMEDOUT: "none"}.get(gs_gil_find(), "unavailable")
 
 
-def start(int file, bytes metadata, int64_t sample_after_ns, int64_t sample_period_ns):
+cdef object _stall_hook = None
+cdef int64_t _stall_ns = 0
+
+
+cdef int _tell_stall(void *threshold_ns) noexcept:
+    """On the main thread, between two of its instructions: in the middle of the stall, if that is still on."""
+    cdef int64_t start_ns = 0
+    cdef uint64_t gil_wait_ns = 0
+    if _stall_hook is not None and gs_probe_iteration(&start_ns, &gil_wait_ns):
+        elapsed_ns = gs_now_ns() - start_ns
+        if elapsed_ns >= <int64_t>threshold_ns:
+            try:
+                _stall_hook(elapsed_ns, gil_wait_ns)
+            except BaseException:
+                pass
+    return 0
+
+
+cdef void _on_stall() noexcept nogil:
+    """On the sampler's thread."""
+    Py_AddPendingCall(_tell_stall, <void *>_stall_ns)
+
+
+def start(
+        int file, bytes metadata, *, int64_t sample_after_ns, int64_t sample_period_ns, int64_t totals_threshold_ns=0,
+        stall_hook=None):
+    global _stall_hook, _stall_ns
     cdef gs_probe_config config
+    _stall_hook = stall_hook
+    _stall_ns = totals_threshold_ns
     config.recorder.file = file
+    config.recorder.totals_threshold_ns = totals_threshold_ns
     config.recorder.metadata = PyBytes_AS_STRING(metadata)
     config.recorder.metadata_bytes = PyBytes_GET_SIZE(metadata)
     config.recorder.on_new_thread = _on_new_thread
-    config.sample_after_ns = sample_after_ns
-    config.sample_period_ns = sample_period_ns
+    config.sampler.after_ns = sample_after_ns
+    config.sampler.period_ns = sample_period_ns
+    config.sampler.stall_ns = totals_threshold_ns
+    config.sampler.on_stall = NULL
+    if stall_hook is not None:
+        config.sampler.on_stall = _on_stall
     error = gs_probe_start(&config)
     if error != 0:
         raise OSError(error, os.strerror(error))
 
 
 def stop():
+    global _stall_hook
+    _stall_hook = None
     error = gs_probe_stop()
     if error != 0:
         raise OSError(error, os.strerror(error))
@@ -98,6 +155,99 @@ def stop():
 
 def running():
     return gs_probe_runs()
+
+
+def dump(int file):
+    with nogil:
+        error = gs_recorder_dump(file)
+    if error != 0:
+        raise OSError(error, os.strerror(error))
+
+
+def threads():
+    cdef size_t room = gs_recorder_threads(NULL, 0)
+    cdef gs_thread_totals *totals = <gs_thread_totals *>malloc(max(1, room) * sizeof(gs_thread_totals))
+    if totals == NULL:
+        raise MemoryError
+    try:
+        return [
+            {
+                "thread": totals[i].thread,
+                "native_id": totals[i].native_id,
+                "name": totals[i].name.decode("utf-8", "replace"),
+                "takes": totals[i].takes,
+                "held_ns": totals[i].held_ns,
+                "waited_ns": totals[i].waited_ns,
+            }
+            for i in range(min(room, gs_recorder_threads(totals, room)))]
+    finally:
+        free(totals)
+
+
+def loops():
+    cdef gs_loop_totals *totals = <gs_loop_totals *>malloc(GS_MAX_LOOPS * sizeof(gs_loop_totals))
+    if totals == NULL:
+        raise MemoryError
+    try:
+        return [
+            {
+                "thread": totals[i].thread,
+                "iterations": totals[i].iterations,
+                "iteration_ns": totals[i].iteration_ns,
+                "on_cpu_ns": totals[i].on_cpu_ns,
+                "gil_wait_ns": totals[i].gil_wait_ns,
+                "stalls": totals[i].stalls,
+                "stall_ns": totals[i].stall_ns,
+                "iteration_lengths": [
+                    (gs_histogram_limit(bucket), totals[i].iteration_lengths.count[bucket])
+                    for bucket in range(GS_HISTOGRAM_BUCKETS) if totals[i].iteration_lengths.count[bucket] != 0],
+            }
+            for i in range(gs_totals_loops(totals, GS_MAX_LOOPS))]
+    finally:
+        free(totals)
+
+
+def waits():
+    cdef gs_wait_totals *totals = <gs_wait_totals *>malloc(_WAITS * sizeof(gs_wait_totals))
+    if totals == NULL:
+        raise MemoryError
+    try:
+        return [(totals[i].waiter, totals[i].holder, totals[i].waited_ns, totals[i].waits)
+                for i in range(gs_totals_waits(totals, _WAITS))]
+    finally:
+        free(totals)
+
+
+cdef object _stack(const gs_stall_stack *stack):
+    cdef gs_code_copy code
+    cdef uint32_t line = 0
+    frames = []
+    for i in range(stack.frame_count):
+        if gs_recorder_describe(&stack.frames[i], &code, &line):
+            frames.append((code.name.decode("utf-8", "replace"), code.file.decode("utf-8", "replace"), line))
+    return {"thread": stack.thread, "ns": stack.ns, "frames": frames}
+
+
+def next_stall(double timeout_seconds):
+    cdef gs_stall stall
+    cdef int64_t deadline_ns = gs_deadline_after(gs_now_ns(), <int64_t>(timeout_seconds * 1e9))
+    with nogil:
+        there = gs_totals_next_stall(&stall, deadline_ns)
+    if not there:
+        return None
+    return {
+        "thread": stall.thread,
+        "start_ns": stall.start_ns,
+        "duration_ns": stall.duration_ns,
+        "on_cpu_ns": stall.on_cpu_ns,
+        "gil_wait_ns": stall.gil_wait_ns,
+        "holders": [_stack(&stall.holders[i]) for i in range(stall.holder_count)],
+        "own": _stack(&stall.own) if stall.own.frame_count > 0 else None,
+    }
+
+
+def wake():
+    gs_totals_wake_all()
 
 
 def memory_readable():
@@ -116,5 +266,6 @@ def stats():
         "lost": {reason: stats.recorder.lost[i + 1] for i, reason in enumerate(_LOST)},
         "samples": {"taken": stats.sampler.taken, "late": stats.sampler.late, "missed": stats.sampler.missed},
         "pinned_codes": stats.pinned_codes,
+        "stalls_forgotten": gs_totals_stalls_forgotten(),
         "loops": [name for name, kind in kinds.items() if stats.loops & kind],
     }

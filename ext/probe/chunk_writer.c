@@ -36,12 +36,14 @@ static void write_all(gs_chunk_writer *self, struct iovec *parts, int count) {
     }
 }
 
-void gs_chunk_writer_begin(gs_chunk_writer *self, int file) {
-    *self = (gs_chunk_writer){.file = file};
+void gs_chunk_writer_begin(gs_chunk_writer *self, int file, gs_flight *flight) {
+    *self = (gs_chunk_writer){.file = file, .flight = flight};
     uint8_t header[16] = "GILSCOPE";
     gs_fixed32_write(header + 8, VERSION | (uint32_t)sizeof(gs_event) << 16);
     struct iovec part = {header, sizeof header};
-    write_all(self, &part, 1);
+    if (flight == NULL) {
+        write_all(self, &part, 1);
+    }
 }
 
 void gs_chunk_write(gs_chunk_writer *self, gs_chunk_type type, const void *payload, size_t bytes) {
@@ -63,6 +65,16 @@ void gs_chunk_write(gs_chunk_writer *self, gs_chunk_type type, const void *paylo
     at = gs_fixed32_write(at, (uint32_t)crc32(0, stored, (uInt)stored_bytes));
     gs_fixed32_write(at, self->next_number++);
     struct iovec parts[2] = {{header, sizeof header}, {stored, stored_bytes}};
-    write_all(self, parts, 2);
+    if (self->flight == NULL) {
+        write_all(self, parts, 2);
+    } else if (!gs_flight_add(self->flight, type == GS_CHUNK_EVENTS, header, sizeof header, stored, stored_bytes)) {
+        self->error = ENOMEM;
+    }
     free(stored);
+}
+
+void gs_chunk_append(gs_chunk_writer *self, void *chunks, size_t bytes, uint32_t count) {
+    struct iovec part = {chunks, bytes};
+    write_all(self, &part, 1);
+    self->next_number += count;
 }

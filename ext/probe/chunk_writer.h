@@ -1,4 +1,4 @@
-/* chunk_writer.h - the chunks of a capture file (docs/capture.md): checked, compressed, appended.
+/* chunk_writer.h - the chunks of a capture (docs/capture.md): checked, compressed, appended to a file or kept in memory.
  *
  * Threads: one at a time. After the first write that fails nothing more is written: a file with a hole would be read wrong.
  */
@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "flight.h"
+
 typedef enum gs_chunk_type {
     GS_CHUNK_METADATA = 1,
     GS_CHUNK_DEFINITIONS = 2,
@@ -16,18 +18,24 @@ typedef enum gs_chunk_type {
 } gs_chunk_type;
 
 /* No payload may be longer; readers rely on it. */
-#define GS_CHUNK_MAX_BYTES (4u << 20)
+#define GS_CHUNK_MAX_BYTES     (4u << 20)
+/* Of the chunk's number in its header. */
+#define GS_CHUNK_NUMBER_OFFSET 20u
 
 typedef struct gs_chunk_writer {
-    int file;
-    int error; /* errno of the write that failed, 0: none did */
+    int file;          /* -1: chunks go to `flight` */
+    gs_flight *flight; /* NULL: chunks go to `file` */
+    int error;         /* errno of the write that failed, 0: none did */
     uint32_t next_number;
     uint64_t file_bytes;
 } gs_chunk_writer;
 
-/* Writes the file's header. */
-void gs_chunk_writer_begin(gs_chunk_writer *self, int file);
+/* Writes the header, if it is a file; `flight` stays the caller's. */
+void gs_chunk_writer_begin(gs_chunk_writer *self, int file, gs_flight *flight);
 /* Appends a chunk; `bytes` of 0 writes nothing. */
 void gs_chunk_write(gs_chunk_writer *self, gs_chunk_type type, const void *payload, size_t bytes);
+
+/* Writes chunks that have their headers already. */
+void gs_chunk_append(gs_chunk_writer *self, void *chunks, size_t bytes, uint32_t count);
 
 #endif /* GS_PROBE_CHUNK_WRITER_H */

@@ -107,21 +107,6 @@ void gs_definitions_code(gs_definitions *self, const gs_code_copy *copy) {
     self->defined[copy->number] = true;
 }
 
-static void define_pinned(gs_definitions *self, uint32_t number) {
-    const PyCodeObject *code = gs_code_at(number);
-    if (code == NULL || self->defined[number]) {
-        return;
-    }
-    gs_code_copy copy = {.number = number, .first_line = code->co_firstlineno, .flags = (uint32_t)code->co_flags};
-#if PY_VERSION_HEX >= 0x030B0000
-    gs_frames_text(code->co_qualname, copy.name, sizeof copy.name);
-#else
-    gs_frames_text(code->co_name, copy.name, sizeof copy.name);
-#endif
-    gs_frames_text(code->co_filename, copy.file, sizeof copy.file);
-    gs_definitions_code(self, &copy);
-}
-
 void gs_definitions_thread(gs_definitions *self, uint32_t thread, uint32_t native_id, uint64_t identity, uint8_t loop,
                            const char *name, size_t name_bytes) {
     size_t start = begin_definition(self, KIND_THREAD, 20 + name_bytes);
@@ -142,16 +127,21 @@ static uint64_t mixed(uint64_t hash, uint64_t value) {
     return hash ^ hash >> 29;
 }
 
+/* The line of a frame, whose code is defined after it. */
 static uint32_t line_of(gs_definitions *self, const gs_raw_frame *frame) {
-    const PyCodeObject *code = gs_code_at(frame->code);
-    if (code == NULL) {
-        return (uint32_t)frame->position;
-    }
     uint64_t hash = mixed(frame->code, (uint32_t)frame->position);
     struct known_line *known = &self->lines[hash % LINES_KEPT];
     if (known->frame.code != frame->code || known->frame.position != frame->position) {
+        gs_code_copy code;
+        uint32_t line = 0;
+        if (!gs_frames_describe(frame, &code, &line)) {
+            return (uint32_t)frame->position; /* the sampler's: defined when it was copied */
+        }
+        if (!self->defined[frame->code]) {
+            gs_definitions_code(self, &code);
+        }
         known->frame = *frame;
-        known->line = (uint32_t)gs_frames_line(code, frame->position);
+        known->line = line;
     }
     return known->line;
 }
@@ -196,9 +186,6 @@ uint32_t gs_definitions_stack(gs_definitions *self, const gs_raw_frame *frames, 
     }
     if (self->stack_count == MAX_STACKS) {
         return 0;
-    }
-    for (size_t i = 0; i < count; i++) {
-        define_pinned(self, frames[i].code);
     }
     size_t start = begin_definition(self, KIND_STACK, 8 + 8 * count);
     if (self->pending.failed) {

@@ -87,6 +87,14 @@ size_t gs_frames_walk(PyThreadState *thread, gs_raw_frame *frames, size_t room) 
     return count;
 }
 
+static PyObject *name_of(const PyCodeObject *code) {
+#if PY_VERSION_HEX >= 0x030B0000
+    return code->co_qualname;
+#else
+    return code->co_name;
+#endif
+}
+
 /* The line of an instruction. PyCode_Addr2Line looks first at what debuggers and coverage tools have attached to a code
  * object, and that may change at any time; so it is given a copy that has nothing attached. */
 static int line_in(PyCodeObject *copy, PyObject *line_table, int32_t position) {
@@ -98,11 +106,6 @@ static int line_in(PyCodeObject *copy, PyObject *line_table, int32_t position) {
 #endif
     int line = PyCode_Addr2Line(copy, position);
     return line > 0 ? line : 0;
-}
-
-int gs_frames_line(const PyCodeObject *code, int32_t position) {
-    PyCodeObject copy = *code;
-    return line_in(&copy, code->co_linetable, position);
 }
 
 static size_t put_utf8(char *to, uint32_t character) {
@@ -139,11 +142,27 @@ static void to_utf8(const void *data, unsigned kind, size_t length, char *to, si
     to[used] = '\0';
 }
 
-void gs_frames_text(PyObject *text, char *to, size_t room) {
+/* Of a str that cannot go away. */
+static void copy_text(PyObject *text, char *to) {
     to[0] = '\0';
     if (text != NULL && PyUnicode_Check(text) && PyUnicode_IS_COMPACT(text)) {
-        to_utf8(PyUnicode_DATA(text), PyUnicode_KIND(text), (size_t)PyUnicode_GET_LENGTH(text), to, room);
+        to_utf8(PyUnicode_DATA(text), PyUnicode_KIND(text), (size_t)PyUnicode_GET_LENGTH(text), to, GS_TEXT_BYTES);
     }
+}
+
+bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *line) {
+    PyCodeObject *pinned = gs_code_at(raw->code);
+    if (pinned == NULL) {
+        return false;
+    }
+    code->number = raw->code;
+    code->first_line = pinned->co_firstlineno;
+    code->flags = (uint32_t)pinned->co_flags;
+    copy_text(name_of(pinned), code->name);
+    copy_text(pinned->co_filename, code->file);
+    PyCodeObject copy = *pinned;
+    *line = (uint32_t)line_in(&copy, pinned->co_linetable, raw->position);
+    return true;
 }
 
 /* The sampler's view of memory: whole pages, since frames lie close together and a call costs more than a page. Valid
@@ -228,14 +247,6 @@ void gs_frames_forget(void) {
     copies_made = 0;
 }
 
-static const void *name_in(const PyCodeObject *code) {
-#if PY_VERSION_HEX >= 0x030B0000
-    return code->co_qualname;
-#else
-    return code->co_name;
-#endif
-}
-
 static bool peek_text(const void *text, char *to) {
     PyASCIIObject head;
     if (!peek((uintptr_t)text, &head, sizeof head) || Py_TYPE((PyObject *)&head) != &PyUnicode_Type ||
@@ -258,7 +269,7 @@ static struct copied *copy_slot(const PyCodeObject *code, uintptr_t address) {
     for (uint32_t tries = 0; tries < 16; tries++, at = (at + 1) % GS_COPIED_CODES) {
         struct copied *slot = &copies[at];
         if (slot->number == 0 || (slot->code == address && slot->file == (const void *)code->co_filename &&
-                                  slot->name == name_in(code) && slot->line_table == (const void *)code->co_linetable &&
+                                  slot->name == name_of(code) && slot->line_table == (const void *)code->co_linetable &&
                                   slot->first_line == code->co_firstlineno && slot->size == Py_SIZE(code))) {
             return slot;
         }
@@ -276,13 +287,13 @@ static uint32_t copy_code(const PyCodeObject *code, uintptr_t address, gs_code_c
         gs_code_copy copy = {.number = GS_PINNED_CODES + copies_made + 1,
                              .first_line = code->co_firstlineno,
                              .flags = (uint32_t)code->co_flags};
-        if (!peek_text(name_in(code), copy.name) || !peek_text(code->co_filename, copy.file)) {
+        if (!peek_text(name_of(code), copy.name) || !peek_text(code->co_filename, copy.file)) {
             return GS_NO_CODE;
         }
         copies_made++;
         *slot = (struct copied){.code = address,
                                 .file = code->co_filename,
-                                .name = name_in(code),
+                                .name = name_of(code),
                                 .line_table = code->co_linetable,
                                 .first_line = code->co_firstlineno,
                                 .size = Py_SIZE(code),

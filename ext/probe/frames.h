@@ -23,9 +23,6 @@
  * Threads: the thread that has the GIL, without having to be attached (in the hooks of take and drop). */
 size_t gs_frames_walk(PyThreadState *thread, gs_raw_frame *frames, size_t room);
 
-/* The line of the instruction at `position`, 0 if it has none. The code must not go away; without the GIL. */
-int gs_frames_line(const PyCodeObject *code, int32_t position);
-
 /* What a code object says of itself, copied. */
 #define GS_TEXT_BYTES 512u
 typedef struct gs_code_copy {
@@ -39,6 +36,9 @@ typedef struct gs_code_copy {
 /* Called for a code that has been copied for the first time. */
 typedef void (*gs_code_copied)(void *context, const gs_code_copy *copy);
 
+/* What a frame of a pinned code means; false: it is not pinned. Any thread, without the GIL. */
+bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *line);
+
 /* The stack of another thread of this process, or 0: it has none, or it went away while it was read.
  * Threads: the sampler only (it has a cache of its own), without the GIL. */
 size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t room, gs_code_copied copied,
@@ -50,8 +50,5 @@ void gs_frames_forget(void);
 
 /* Whether this process may read its own memory by process_vm_readv: 0 or errno. */
 int gs_frames_readable(void);
-
-/* UTF-8 of a str that cannot go away, cut at `room` - 1 bytes, NUL-terminated. Without the GIL. */
-void gs_frames_text(PyObject *text, char *to, size_t room);
 
 #endif /* GS_PROBE_FRAMES_H */

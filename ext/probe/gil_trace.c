@@ -376,7 +376,6 @@ void gs_gil_thread_ended(gs_thread *thread) {
 }
 
 gs_gil_now gs_gil_look(void) {
-    gs_gil_now now = {
-        .holder = gs_load(&gil.holder), .since_ns = gs_load(&gil.take_ns), .waiting = gs_load(&gil.waiters)};
+    gs_gil_now now = {.holder = gs_load(&gil.holder), .since_ns = gs_load(&gil.take_ns)};
     return now;
 }

@@ -39,11 +39,10 @@ void gs_gil_forget(void);
 /* A thread ends, maybe in the middle of a wait (at the interpreter's end). */
 void gs_gil_thread_ended(gs_thread *thread);
 
-/* For the sampler: who has the GIL since when (0: nobody), and how many wait. A snapshot. */
+/* For the sampler: who has the GIL, and since when (0: nobody). A snapshot. */
 typedef struct gs_gil_now {
     gs_thread *holder;
     int64_t since_ns;
-    uint32_t waiting;
 } gs_gil_now;
 gs_gil_now gs_gil_look(void);
 

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "gil_trace.h"
 #include "loop_trace.h"
+#include "relaxed.h"
 
 static bool running;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -33,12 +34,14 @@ int gs_probe_start(const gs_probe_config *config) {
     pthread_once(&fork_once, handle_fork);
     int error = gs_recorder_start(&config->recorder);
     if (error != 0) {
-        close(config->recorder.file);
+        if (config->recorder.file >= 0) {
+            close(config->recorder.file);
+        }
         return error;
     }
     (void)gs_gil_start();
     gs_loop_start();
-    error = gs_sampler_start(config->sample_after_ns, config->sample_period_ns);
+    error = gs_sampler_start(&config->sampler);
     running = true;
     if (error != 0) {
         gs_probe_stop();
@@ -54,8 +57,7 @@ int gs_probe_stop(void) {
     gs_gil_stop();
     int error;
     Py_BEGIN_ALLOW_THREADS gs_sampler_stop();
-    gs_sampler_stats sampled = gs_sampler_look();
-    error = gs_recorder_stop(sampled.taken, sampled.late, sampled.missed);
+    error = gs_recorder_stop();
     Py_END_ALLOW_THREADS gs_codes_release();
     running = false;
     return error;
@@ -71,6 +73,16 @@ gs_probe_stats gs_probe_look(void) {
                             .pinned_codes = gs_codes_pinned(),
                             .loops = gs_loop_kinds()};
     return stats;
+}
+
+bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns) {
+    const gs_thread *self = running ? gs_thread_self() : NULL;
+    if (self == NULL) {
+        return false;
+    }
+    *start_ns = gs_load(&self->iteration_start_ns);
+    *gil_wait_ns = gs_load(&self->waited_ns) - self->waited_before_ns;
+    return *start_ns != 0;
 }
 
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected) {

@@ -14,8 +14,7 @@
 
 typedef struct gs_probe_config {
     gs_recorder_config recorder;
-    int64_t sample_after_ns;
-    int64_t sample_period_ns;
+    gs_sampler_config sampler;
 } gs_probe_config;
 
 /* 0 or errno; the file is closed all the same. Without the GIL's hooks (gs_gil_find) the loops are recorded. */
@@ -31,6 +30,9 @@ typedef struct gs_probe_stats {
     unsigned loops; /* GS_LOOPS_ */
 } gs_probe_stats;
 gs_probe_stats gs_probe_look(void);
+
+/* The iteration that the calling thread's loop is in, as far as it has got: false if it is in none. */
+bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns);
 
 /* A garbage collection has ended, on this thread. */
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected);

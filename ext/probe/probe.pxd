@@ -1,6 +1,6 @@
 # Mirrors probe.h, and what the binding needs of the headers beside it.
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 
 cdef extern from "<stdbool.h>" nogil:
@@ -9,11 +9,76 @@ cdef extern from "<stdbool.h>" nogil:
 
 cdef extern from "core/clock.h" nogil:
     int64_t gs_now_ns()
+    int64_t gs_deadline_after(int64_t now_ns, int64_t span_ns)
+
+
+cdef extern from "probe/events.h" nogil:
+    ctypedef struct gs_raw_frame:
+        uint32_t code
+        int32_t position
+
+
+cdef extern from "probe/frames.h" nogil:
+    ctypedef struct gs_code_copy:
+        int32_t first_line
+        char *name
+        char *file
+
+    int gs_frames_readable()
+
+
+cdef extern from "probe/totals.h" nogil:
+    enum:
+        GS_HISTOGRAM_BUCKETS
+        GS_MAX_LOOPS
+
+    ctypedef struct gs_histogram:
+        uint64_t *count
+
+    ctypedef struct gs_loop_totals:
+        uint32_t thread
+        uint64_t iterations
+        uint64_t iteration_ns
+        uint64_t on_cpu_ns
+        uint64_t gil_wait_ns
+        uint64_t stalls
+        uint64_t stall_ns
+        gs_histogram iteration_lengths
+
+    ctypedef struct gs_wait_totals:
+        uint32_t waiter
+        uint32_t holder
+        uint64_t waited_ns
+        uint64_t waits
+
+    ctypedef struct gs_stall_stack:
+        uint64_t ns
+        uint32_t thread
+        uint32_t frame_count
+        gs_raw_frame *frames
+
+    ctypedef struct gs_stall:
+        uint32_t thread
+        int64_t start_ns
+        uint64_t duration_ns
+        uint64_t on_cpu_ns
+        uint64_t gil_wait_ns
+        uint32_t holder_count
+        gs_stall_stack *holders
+        gs_stall_stack own
+
+    uint64_t gs_histogram_limit(uint32_t bucket)
+    size_t gs_totals_loops(gs_loop_totals *to, size_t room)
+    size_t gs_totals_waits(gs_wait_totals *to, size_t room)
+    c_bool gs_totals_next_stall(gs_stall *stall, int64_t deadline_ns)
+    void gs_totals_wake_all()
+    uint64_t gs_totals_stalls_forgotten()
 
 
 cdef extern from "probe/recorder.h" nogil:
     ctypedef struct gs_recorder_config:
         int file
+        int64_t totals_threshold_ns
         const char *metadata
         size_t metadata_bytes
         void (*on_new_thread)() noexcept nogil
@@ -26,6 +91,17 @@ cdef extern from "probe/recorder.h" nogil:
         uint64_t chunks
         int write_error
 
+    ctypedef struct gs_thread_totals:
+        uint32_t thread
+        uint32_t native_id
+        uint64_t takes
+        uint64_t held_ns
+        uint64_t waited_ns
+        char *name
+
+    int gs_recorder_dump(int file)
+    size_t gs_recorder_threads(gs_thread_totals *to, size_t room)
+    c_bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line)
     void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes)
 
 
@@ -35,6 +111,12 @@ cdef extern from "probe/stack_sampler.h" nogil:
         uint64_t late
         uint64_t missed
 
+    ctypedef struct gs_sampler_config:
+        int64_t after_ns
+        int64_t period_ns
+        int64_t stall_ns
+        void (*on_stall)() noexcept nogil
+
 
 cdef extern from "probe/threads.h" nogil:
     ctypedef struct gs_thread:
@@ -42,10 +124,6 @@ cdef extern from "probe/threads.h" nogil:
         uint64_t identity
 
     gs_thread *gs_thread_next(const gs_thread *before)
-
-
-cdef extern from "probe/frames.h" nogil:
-    int gs_frames_readable()
 
 
 cdef extern from "probe/loop_trace.h" nogil:
@@ -57,8 +135,7 @@ cdef extern from "probe/loop_trace.h" nogil:
 cdef extern from "probe/probe.h" nogil:
     ctypedef struct gs_probe_config:
         gs_recorder_config recorder
-        int64_t sample_after_ns
-        int64_t sample_period_ns
+        gs_sampler_config sampler
 
     ctypedef struct gs_probe_stats:
         gs_recorder_stats recorder
@@ -67,6 +144,7 @@ cdef extern from "probe/probe.h" nogil:
         unsigned loops
 
     c_bool gs_probe_runs()
+    c_bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns)
     void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected)
 
 

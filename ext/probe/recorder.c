@@ -11,29 +11,36 @@
 #include <unistd.h>
 
 #include "chunk_writer.h"
+#include "codes.h"
 #include "core/clock.h"
 #include "core/native_thread.h"
 #include "core/ring.h"
 #include "core/wake.h"
 #include "definitions.h"
+#include "flight.h"
+#include "stack_sampler.h"
+#include "totals.h"
 
 /* The ring is looked at every 20 ms: room for 65,536 events, or 8 MiB of stacks, is for 3 million events a second. */
-#define RING_RECORDS  65536u
-#define RING_BYTES    (UINT64_C(8) << 20)
-#define PERIOD_NS     (20 * GS_NS_PER_MS)
+#define RING_RECORDS             65536u
+#define RING_BYTES               (UINT64_C(8) << 20)
+#define PERIOD_NS                (20 * GS_NS_PER_MS)
 /* A recording that is killed loses at most this much, in time or in events. */
-#define FLUSH_NS      (500 * GS_NS_PER_MS)
-#define CHUNK_EVENTS  8192u
-#define DEFINED_BYTES (1u << 20)
-#define NAME_BYTES    256u
-#define STACK_BYTES   (256u << 10)
-#define MAX_NAMED     65536u
+#define FLUSH_NS                 (500 * GS_NS_PER_MS)
+#define CHUNK_EVENTS             8192u
+#define DEFINED_BYTES            (1u << 20)
+#define NAME_BYTES               256u
+#define STACK_BYTES              (256u << 10)
+/* What a recording without a file keeps: some 30 seconds of a busy service, compressed. */
+#define FLIGHT_EVENTS_BYTES      (8u << 20)
+#define FLIGHT_DEFINITIONS_BYTES (16u << 20)
+#define MAX_NAMED                65536u
 
 struct known_thread {
     uint32_t native_id;
     uint8_t loop;
-    uint8_t name_bytes_known;
     uint64_t identity;
+    uint64_t takes, held_ns, waited_ns;
     char *name; /* NULL: none yet */
 };
 
@@ -49,15 +56,18 @@ static struct {
     /* The recorder thread's. */
     void (*on_new_thread)(void);
     gs_chunk_writer writer;
+    gs_flight *flight;
+    bool totals;
     gs_definitions *definitions;
     gs_event events[CHUNK_EVENTS];
     size_t event_count;
     int64_t flushed_ns;
     uint64_t told_lost[4];
     uint64_t event_total;
-    struct known_thread *threads;
+    struct known_thread *threads; /* written under mutex */
     uint32_t thread_count;
     bool new_thread;
+    gs_code_copy *copied[GS_COPIED_CODES]; /* under mutex; NULL: not there */
 
     gs_recorder_stats told; /* under mutex: a copy for gs_recorder_look */
     pthread_mutex_t mutex;
@@ -103,7 +113,7 @@ void gs_recorder_push_thread(const gs_thread *thread) {
 }
 
 void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes) {
-    bytes = bytes < NAME_BYTES ? bytes : NAME_BYTES;
+    bytes = bytes < GS_NAME_BYTES ? bytes : GS_NAME_BYTES;
     gs_event event = {.kind = GS_EVENT_NAME, .thread = thread, .count = (uint32_t)bytes};
     push(&event, name, bytes);
 }
@@ -172,6 +182,7 @@ static void define_thread(uint32_t number, const struct known_thread *thread) {
 }
 
 static void learn_thread(const gs_event *event) {
+    pthread_mutex_lock(&recorder.mutex);
     struct known_thread *thread = thread_at(event->thread);
     if (thread != NULL) {
         recorder.new_thread = recorder.new_thread || thread->name == NULL;
@@ -180,15 +191,47 @@ static void learn_thread(const gs_event *event) {
         thread->loop = (uint8_t)event->count;
         define_thread(event->thread, thread);
     }
+    pthread_mutex_unlock(&recorder.mutex);
 }
 
 static void learn_name(const gs_event *event, const char *name) {
+    pthread_mutex_lock(&recorder.mutex);
     struct known_thread *thread = thread_at(event->thread);
-    if (thread != NULL) {
+    if (thread != NULL && (thread->name == NULL || strncmp(thread->name, name, event->count) != 0 ||
+                           thread->name[event->count] != '\0')) {
         free(thread->name);
         thread->name = strndup(name, event->count);
         define_thread(event->thread, thread);
     }
+    pthread_mutex_unlock(&recorder.mutex);
+}
+
+static void learn_totals(const gs_event *event) {
+    pthread_mutex_lock(&recorder.mutex);
+    struct known_thread *thread = thread_at(event->thread);
+    if (thread != NULL) {
+        /* The event's own count wraps. */
+        thread->takes += (uint32_t)(event->count - (uint32_t)thread->takes);
+        thread->held_ns = event->a;
+        thread->waited_ns = event->b;
+    }
+    pthread_mutex_unlock(&recorder.mutex);
+}
+
+static void learn_code(const gs_code_copy *copy) {
+    gs_definitions_code(recorder.definitions, copy);
+    if (copy->number <= GS_PINNED_CODES || copy->number > GS_PINNED_CODES + GS_COPIED_CODES) {
+        return;
+    }
+    gs_code_copy *kept = malloc(sizeof *kept);
+    if (kept != NULL) {
+        *kept = *copy;
+    }
+    pthread_mutex_lock(&recorder.mutex);
+    gs_code_copy **place = &recorder.copied[copy->number - GS_PINNED_CODES - 1];
+    free(*place);
+    *place = kept;
+    pthread_mutex_unlock(&recorder.mutex);
 }
 
 static void take_in(const gs_ring_record *record) {
@@ -202,8 +245,13 @@ static void take_in(const gs_ring_record *record) {
     } else if (event->kind == GS_EVENT_NAME) {
         learn_name(event, rest);
     } else if (event->kind == GS_EVENT_CODE) {
-        gs_definitions_code(recorder.definitions, rest);
+        learn_code(rest);
     } else {
+        if (event->kind == GS_EVENT_COUNTERS) {
+            learn_totals(event);
+        } else if (recorder.totals) {
+            gs_totals_add(event, rest);
+        }
         append(event, gs_definitions_stack(recorder.definitions, rest, event->frames));
     }
 }
@@ -214,6 +262,24 @@ static void drain(gs_ring *ring) {
     while (gs_ring_peek(ring, &cursor, &record) == GS_OK) {
         take_in(&record);
         gs_ring_free_through(ring, &cursor);
+    }
+}
+
+/* The flight recorder starts anew when what it would have to keep for ever has grown too large: programs that make code
+ * objects all the time make stacks all the time. */
+static void renew_definitions(void) {
+    gs_definitions *renewed = gs_definitions_new();
+    if (renewed == NULL) {
+        return;
+    }
+    gs_definitions_free(recorder.definitions);
+    recorder.definitions = renewed;
+    recorder.event_count = 0;
+    gs_flight_clear(recorder.flight);
+    for (uint32_t number = 0; number < recorder.thread_count; number++) {
+        if (recorder.threads[number].native_id != 0) {
+            define_thread(number, &recorder.threads[number]);
+        }
     }
 }
 
@@ -247,6 +313,9 @@ static void *record(void *context) {
         tell_lost();
         if (gs_now_ns() - recorder.flushed_ns >= FLUSH_NS) {
             flush();
+            if (recorder.flight != NULL && gs_flight_is_full(recorder.flight)) {
+                renew_definitions();
+            }
         }
         gs_wake_prepare(&recorder.wake, GS_WAKE_CONTROL);
         /* seq_cst: the re-check, see W1 in wake.h */
@@ -306,7 +375,9 @@ int gs_recorder_start(const gs_recorder_config *config) {
     gs_wake_init(&recorder.wake);
     /* relaxed: the thread is made below */
     atomic_store_explicit(&recorder.stopping, false, memory_order_relaxed);
-    gs_chunk_writer_begin(&recorder.writer, config->file);
+    recorder.flight = config->file < 0 ? gs_flight_new(FLIGHT_EVENTS_BYTES, FLIGHT_DEFINITIONS_BYTES) : NULL;
+    recorder.totals = config->totals_threshold_ns > 0 && gs_totals_start(config->totals_threshold_ns) == 0;
+    gs_chunk_writer_begin(&recorder.writer, config->file, recorder.flight);
     gs_chunk_write(&recorder.writer, GS_CHUNK_METADATA, config->metadata, config->metadata_bytes);
     int error = recorder.writer.error;
     if (error == 0) {
@@ -320,29 +391,52 @@ int gs_recorder_start(const gs_recorder_config *config) {
     return error;
 }
 
-int gs_recorder_stop(uint64_t samples_taken, uint64_t samples_late, uint64_t samples_missed) {
+static void write_end(gs_chunk_writer *writer) {
+    char end[512];
+    gs_sampler_stats sampled = gs_sampler_look();
+    gs_recorder_stats stats = gs_recorder_look();
+    int bytes = snprintf(end, sizeof end,
+                         "{\"ended_monotonic_ns\": %lld, "
+                         "\"lost\": {\"ring_full\": %llu, \"no_memory\": %llu, \"write_failed\": %llu}, "
+                         "\"samples\": {\"taken\": %llu, \"late\": %llu, \"missed\": %llu}}",
+                         (long long)gs_now_ns(), (unsigned long long)stats.lost[GS_LOST_RING_FULL],
+                         (unsigned long long)stats.lost[GS_LOST_NO_MEMORY],
+                         (unsigned long long)stats.lost[GS_LOST_WRITE_FAILED], (unsigned long long)sampled.taken,
+                         (unsigned long long)sampled.late, (unsigned long long)sampled.missed);
+    gs_chunk_write(writer, GS_CHUNK_END, end, (size_t)bytes);
+}
+
+int gs_recorder_dump(int file) {
+    size_t bytes = 0;
+    uint32_t chunks = 0;
+    uint8_t *copy = recorder.flight == NULL ? NULL : gs_flight_copy(recorder.flight, &bytes, &chunks);
+    if (copy == NULL) {
+        return recorder.flight == NULL ? EINVAL : ENOMEM;
+    }
+    gs_chunk_writer writer;
+    gs_chunk_writer_begin(&writer, file, NULL);
+    gs_chunk_append(&writer, copy, bytes, chunks);
+    free(copy);
+    write_end(&writer);
+    return writer.error;
+}
+
+int gs_recorder_stop(void) {
     /* seq_cst, pairs with the re-check and the ACQUIRE in record */
     atomic_store_explicit(&recorder.stopping, true, memory_order_seq_cst);
     gs_wake_notify(&recorder.wake, GS_WAKE_CONTROL);
     pthread_join(recorder.thread, NULL);
     recorder.running = false;
-    char end[512];
-    /* relaxed: totals */
-    int bytes = snprintf(
-        end, sizeof end,
-        "{\"ended_monotonic_ns\": %lld, \"lost\": {\"ring_full\": %llu, \"no_memory\": %llu, \"write_failed\": %llu}, "
-        "\"samples\": {\"taken\": %llu, \"late\": %llu, \"missed\": %llu}}",
-        (long long)gs_now_ns(),
-        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_RING_FULL], memory_order_relaxed),
-        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_NO_MEMORY], memory_order_relaxed),
-        (unsigned long long)atomic_load_explicit(&recorder.lost_now[GS_LOST_WRITE_FAILED], memory_order_relaxed),
-        (unsigned long long)samples_taken, (unsigned long long)samples_late, (unsigned long long)samples_missed);
-    gs_chunk_write(&recorder.writer, GS_CHUNK_END, end, (size_t)bytes);
-    recorder.told.file_bytes = recorder.writer.file_bytes;
-    if (close(recorder.writer.file) != 0 && recorder.writer.error == 0) {
-        recorder.writer.error = errno;
+    if (recorder.flight == NULL) {
+        write_end(&recorder.writer);
+        recorder.told.file_bytes = recorder.writer.file_bytes;
+        if (close(recorder.writer.file) != 0 && recorder.writer.error == 0) {
+            recorder.writer.error = errno;
+        }
     }
     recorder.told.write_error = recorder.writer.error;
+    gs_flight_free(recorder.flight);
+    recorder.flight = NULL;
     gs_definitions_free(recorder.definitions);
     for (uint32_t i = 0; i < recorder.thread_count; i++) {
         free(recorder.threads[i].name);
@@ -350,6 +444,10 @@ int gs_recorder_stop(uint64_t samples_taken, uint64_t samples_late, uint64_t sam
     free(recorder.threads);
     recorder.threads = NULL;
     recorder.thread_count = 0;
+    for (uint32_t i = 0; i < GS_COPIED_CODES; i++) {
+        free(recorder.copied[i]);
+        recorder.copied[i] = NULL;
+    }
     return recorder.writer.error;
 }
 
@@ -358,12 +456,54 @@ void gs_recorder_forget(void) {
      * relaxed: after fork, in the child, there is one thread */
     atomic_store_explicit(&recorder.ring, NULL, memory_order_relaxed);
     if (recorder.running) {
-        close(recorder.writer.file);
+        if (recorder.writer.file >= 0) {
+            close(recorder.writer.file);
+        }
+        recorder.flight = NULL; /* its lock may be held by a thread that is not here */
         recorder.running = false;
         recorder.threads = NULL;
         recorder.thread_count = 0;
     }
     pthread_mutex_init(&recorder.mutex, NULL);
+}
+
+size_t gs_recorder_threads(gs_thread_totals *to, size_t room) {
+    size_t count = 0;
+    pthread_mutex_lock(&recorder.mutex);
+    for (uint32_t number = 0; number < recorder.thread_count; number++) {
+        const struct known_thread *thread = &recorder.threads[number];
+        if (thread->native_id == 0) {
+            continue;
+        }
+        if (count < room) {
+            to[count] = (gs_thread_totals){.thread = number,
+                                           .native_id = thread->native_id,
+                                           .takes = thread->takes,
+                                           .held_ns = thread->held_ns,
+                                           .waited_ns = thread->waited_ns};
+            if (thread->name != NULL) {
+                memcpy(to[count].name, thread->name, strlen(thread->name));
+            }
+        }
+        count++;
+    }
+    pthread_mutex_unlock(&recorder.mutex);
+    return count;
+}
+
+bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line) {
+    if (gs_frames_describe(frame, code, line)) {
+        return true;
+    }
+    uint32_t index = frame->code - GS_PINNED_CODES - 1;
+    *line = (uint32_t)frame->position;
+    pthread_mutex_lock(&recorder.mutex);
+    const gs_code_copy *kept = index < GS_COPIED_CODES ? recorder.copied[index] : NULL;
+    if (kept != NULL) {
+        *code = *kept;
+    }
+    pthread_mutex_unlock(&recorder.mutex);
+    return kept != NULL;
 }
 
 gs_recorder_stats gs_recorder_look(void) {

@@ -20,7 +20,8 @@
 #include "threads.h"
 
 typedef struct gs_recorder_config {
-    int file; /* open for writing, empty; the recorder closes it */
+    int file; /* open for writing, empty; the recorder closes it. -1: the last seconds are kept in memory, for dumps */
+    int64_t totals_threshold_ns; /* 0: no totals (totals.h) are kept */
     const char *metadata;
     size_t metadata_bytes;
     /* Called on the recorder thread, without the GIL, when threads have come that have no name yet. */
@@ -29,10 +30,13 @@ typedef struct gs_recorder_config {
 
 /* 0 or errno. */
 int gs_recorder_start(const gs_recorder_config *config);
-/* Everything pushed before is in the file, and its end chunk with `samples_` counts too. Blocks for a few milliseconds, or as
- * long as the disk does. Returns 0, or the errno with which writing failed. */
-int gs_recorder_stop(uint64_t samples_taken, uint64_t samples_late, uint64_t samples_missed);
+/* Everything pushed before is in the file, and its end chunk. Blocks for a few milliseconds, or as long as the disk does.
+ * Returns 0, or the errno with which writing failed. */
+int gs_recorder_stop(void);
 void gs_recorder_forget(void);
+/* Of a recording without a file: writes what is in memory to `file`, a complete capture. 0 or errno. Any thread, while the
+ * recording runs; without the GIL, it may take as long as the disk does. */
+int gs_recorder_dump(int file);
 
 void gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count);
 /* A thread is new, or its loop is. */
@@ -42,6 +46,20 @@ void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes);
 /* A code that the sampler copied. */
 void gs_recorder_push_code(const gs_code_copy *copy);
 void gs_recorder_lost(gs_lost_reason reason);
+
+/* Every thread of this recording, also those that have ended, with its totals of a second ago at most. Returns how many
+ * there are; copies `room` at most. Any thread, while the recording runs. */
+#define GS_NAME_BYTES 256u
+typedef struct gs_thread_totals {
+    uint32_t thread;
+    uint32_t native_id;
+    uint64_t takes, held_ns, waited_ns;
+    char name[GS_NAME_BYTES + 1]; /* "" while it is not known */
+} gs_thread_totals;
+size_t gs_recorder_threads(gs_thread_totals *to, size_t room);
+
+/* What a raw frame of this recording means; false: its code is not known any more. Any thread, while the recording runs. */
+bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line);
 
 typedef struct gs_recorder_stats {
     uint64_t lost[4]; /* by gs_lost_reason */

@@ -27,8 +27,7 @@ static struct {
     _Atomic bool stopping;
     bool running;
     pthread_t thread;
-    int64_t after_ns;
-    int64_t period_ns;
+    gs_sampler_config config;
     _Atomic uint64_t taken, late, missed;
 } sampler;
 
@@ -81,7 +80,7 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
     }
     gs_add(&sampler.taken, 1);
     int64_t late_ns = now_ns > due_ns ? now_ns - due_ns : 0;
-    if (late_ns > sampler.period_ns / 2) {
+    if (late_ns > sampler.config.period_ns / 2) {
         gs_add(&sampler.late, 1);
     }
     gs_event event = {.kind = GS_EVENT_SAMPLE,
@@ -98,7 +97,7 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
 static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t start_ns = gs_load(&loop->iteration_start_ns);
     bool was_long = loop->sampled_iteration_ns != 0;
-    if (start_ns == 0 || now_ns - start_ns < sampler.after_ns) {
+    if (start_ns == 0 || now_ns - start_ns < sampler.config.after_ns) {
         if (was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
             report_schedule(loop, now_ns);
         }
@@ -110,6 +109,11 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     }
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
+    if (sampler.config.on_stall != NULL && now_ns - start_ns >= sampler.config.stall_ns &&
+        loop->told_iteration_ns != start_ns && loop->native_id == getpid()) {
+        loop->told_iteration_ns = start_ns;
+        sampler.config.on_stall();
+    }
     report_schedule(loop, now_ns);
     gs_gil_now gil = gs_gil_look();
     if (gs_load(&loop->wait_start_ns) != 0) {
@@ -151,8 +155,8 @@ static void *run(void *unused) {
             report_all(now_ns);
         }
         now_ns = gs_now_ns();
-        due_ns += any_long ? sampler.period_ns : IDLE_PERIOD_NS;
-        due_ns = due_ns < now_ns ? now_ns + sampler.period_ns : due_ns;
+        due_ns += any_long ? sampler.config.period_ns : IDLE_PERIOD_NS;
+        due_ns = due_ns < now_ns ? now_ns + sampler.config.period_ns : due_ns;
         gs_wake_prepare(&sampler.wake, GS_WAKE_CONTROL);
         /* seq_cst: the re-check, see W1 in wake.h */
         if (atomic_load_explicit(&sampler.stopping, memory_order_seq_cst)) {
@@ -165,11 +169,10 @@ static void *run(void *unused) {
     return unused;
 }
 
-int gs_sampler_start(int64_t after_ns, int64_t period_ns) {
+int gs_sampler_start(const gs_sampler_config *config) {
     gs_frames_forget();
     gs_wake_init(&sampler.wake);
-    sampler.after_ns = after_ns;
-    sampler.period_ns = period_ns;
+    sampler.config = *config;
     gs_store(&sampler.taken, 0);
     gs_store(&sampler.late, 0);
     gs_store(&sampler.missed, 0);

@@ -19,8 +19,15 @@ typedef struct gs_sampler_stats {
     uint64_t missed; /* the stack went away while it was read, or could not be read */
 } gs_sampler_stats;
 
-/* Samples iterations that last longer than `after_ns`, every `period_ns`. 0 or errno. */
-int gs_sampler_start(int64_t after_ns, int64_t period_ns);
+typedef struct gs_sampler_config {
+    int64_t after_ns;       /* iterations that last longer are sampled */
+    int64_t period_ns;      /* this often */
+    int64_t stall_ns;       /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
+    void (*on_stall)(void); /* on the sampler's thread, without the GIL; NULL: nobody wants to know */
+} gs_sampler_config;
+
+/* 0 or errno. */
+int gs_sampler_start(const gs_sampler_config *config);
 void gs_sampler_stop(void);
 void gs_sampler_forget(void);
 gs_sampler_stats gs_sampler_look(void);

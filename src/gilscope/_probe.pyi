@@ -1,5 +1,6 @@
 """The native half of the probe: hooks, sampler and recorder."""
 
+from collections.abc import Callable
 from typing import Any
 
 def gil() -> str:
@@ -8,8 +9,24 @@ def gil() -> str:
     Threading: the first call makes a native thread wait for the GIL, for a millisecond or two.
     """
 
-def start(file: int, metadata: bytes, sample_after_ns: int, sample_period_ns: int) -> None:
-    """What happens from now on is written to the file descriptor, which belongs to the recording.
+def start(
+    file: int,
+    metadata: bytes,
+    *,
+    sample_after_ns: int,
+    sample_period_ns: int,
+    totals_threshold_ns: int = 0,
+    stall_hook: Callable[[int, int], object] | None = None,
+) -> None:
+    """What happens from now on is recorded.
+
+    Args:
+        file: a descriptor, which belongs to the recording from now on; -1: the last seconds are kept in memory.
+        metadata: the first chunk of the capture.
+        sample_after_ns: iterations that last longer are sampled, every `sample_period_ns`.
+        totals_threshold_ns: 0, or from where an iteration is a stall in `loops`, `waits`, `next_stall`.
+        stall_hook: called as `stall_hook(elapsed_ns, gil_wait_ns)` on the main thread, in the middle of a stall of its
+            loop, in the context of what ran then; what it raises is dropped.
 
     Raises:
         OSError: the recording could not be started; the descriptor is closed.
@@ -29,9 +46,42 @@ def stop() -> None:
 def running() -> bool:
     """Return whether a recording runs in this process (not one of the process that it was forked from)."""
 
+def dump(file: int) -> None:
+    """The last seconds of a recording without a file are in the file, a complete capture.
+
+    Raises:
+        OSError: it could not be written, or the recording has a file.
+
+    Threading: releases the GIL; not while another thread stops the recording.
+    """
+
 def stats() -> dict[str, Any]:
-    """Return counts of the recording: `events`, `stacks`, `chunks`, `file_bytes`, `write_error` (errno), `lost` (by reason),
-    `samples` (`taken`, `late`, `missed`), `pinned_codes`, `loops` (the kinds that are watched)."""
+    """Return counts of the recording: `events`, `stacks`, `chunks`, `file_bytes`, `write_error` (errno), `lost` (by
+    reason), `samples` (`taken`, `late`, `missed`), `pinned_codes`, `stalls_forgotten`, `loops` (kinds watched)."""
+
+def threads() -> list[dict[str, Any]]:
+    """Return every thread of the recording, ended ones too, with totals of a second ago at most: `thread` (number),
+    `native_id`, `name` ("" while unknown), `takes`, `held_ns`, `waited_ns`."""
+
+def loops() -> list[dict[str, Any]]:
+    """Return every event loop's totals: `thread`, `iterations`, `iteration_ns`, `on_cpu_ns`, `gil_wait_ns`, `stalls`,
+    `stall_ns`, and `iteration_lengths`: (largest ns of the bucket, iterations in it), without empty ones."""
+
+def waits() -> list[tuple[int, int, int, int]]:
+    """Return who waited for whom: (waiter, holder, ns, waits), by thread numbers; holder 0 is nobody: handing over."""
+
+def next_stall(timeout_seconds: float) -> dict[str, Any] | None:
+    """Return the next stall that nobody has fetched, None after the timeout or a `wake`.
+
+    `thread`, `start_ns` (CLOCK_MONOTONIC), `duration_ns`, `on_cpu_ns`, `gil_wait_ns`; `holders`: up to four, those who
+    took most of it first, each `thread`, `ns`, `frames` of (name, file, line), innermost first; `own`: the same of the
+    loop's thread, or None.
+
+    Threading: releases the GIL. Of stalls that nobody fetches the last sixteen are kept.
+    """
+
+def wake() -> None:
+    """Every thread in `next_stall` returns."""
 
 def name_threads() -> None:
     """The recording has the names that `threading` knows now."""

@@ -76,7 +76,9 @@ class Recording:
             file = _open(path, force=force)
             try:
                 metadata = json.dumps(_metadata(_probe.gil(), threshold_ns, period_ns)).encode()
-                _probe.start(file, metadata, round(threshold_ns * _SAMPLED_FROM), period_ns)
+                _probe.start(
+                    file, metadata, sample_after_ns=round(threshold_ns * _SAMPLED_FROM), sample_period_ns=period_ns
+                )
             except OSError as error:
                 raise ProbeError(f"the recording could not be started: {error}") from error
             _probe.name_threads()
