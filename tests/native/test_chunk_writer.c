@@ -1,4 +1,4 @@
-/* sources: probe/chunk_writer.c */
+/* sources: probe/chunk_writer.c probe/flight.c */
 /* libs: z */
 /* variants: plain asan */
 /* Chunks as docs/capture.md has them, and files that cannot be written to their end. */
@@ -30,7 +30,7 @@ static void chunk_is_header_and_compressed_payload(void) {
     uint8_t plain[sizeof text];
     gs_chunk_writer writer;
     int file = open_file("one");
-    gs_chunk_writer_begin(&writer, file);
+    gs_chunk_writer_begin(&writer, file, NULL);
     gs_chunk_write(&writer, GS_CHUNK_METADATA, text, sizeof text);
     gs_chunk_write(&writer, GS_CHUNK_EVENTS, text, 0);
     gs_chunk_write(&writer, GS_CHUNK_END, text, 3);
@@ -60,7 +60,7 @@ static void first_failure_is_kept_and_nothing_is_written_after_it(void) {
     signal(SIGXFSZ, SIG_IGN);
     int file = open_file("full");
     gs_chunk_writer writer;
-    gs_chunk_writer_begin(&writer, file);
+    gs_chunk_writer_begin(&writer, file, NULL);
     struct rlimit limit;
     REQUIRE(getrlimit(RLIMIT_FSIZE, &limit) == 0);
     struct rlimit small = {.rlim_cur = 1000, .rlim_max = limit.rlim_max};
@@ -78,7 +78,7 @@ static void first_failure_is_kept_and_nothing_is_written_after_it(void) {
 
 static void descriptor_that_cannot_be_written_is_an_error(void) {
     gs_chunk_writer writer;
-    gs_chunk_writer_begin(&writer, -1);
+    gs_chunk_writer_begin(&writer, -1, NULL);
     CHECK_EQ(writer.error, EBADF);
     CHECK_EQ(writer.file_bytes, 0);
 }
