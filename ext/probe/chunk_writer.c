@@ -1,6 +1,7 @@
 #include "chunk_writer.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -10,10 +11,12 @@
 #include "core/wire.h"
 #include "events.h"
 
-#define VERSION      1u
-#define CHUNK_MAGIC  0x4B435347u /* "GSCK" */
-#define HEADER_BYTES 24u
-#define ZLIB_LEVEL   1 /* events shrink to a quarter; higher levels gain a tenth for three times the time */
+#define VERSION        1u
+#define CHUNK_MAGIC    0x4B435347u /* "GSCK" */
+#define HEADER_BYTES   24u
+#define ENCODING_PLAIN 0u
+#define ENCODING_ZLIB  1u
+#define ZLIB_LEVEL     1 /* events shrink to a quarter; higher levels gain a tenth for three times the time */
 
 static void write_all(gs_chunk_writer *self, struct iovec *parts, int count) {
     while (self->error == 0 && count > 0) {
@@ -57,12 +60,19 @@ void gs_chunk_write(gs_chunk_writer *self, gs_chunk_type type, const void *paylo
         self->error = ENOMEM;
         return;
     }
+    bool smaller = stored_bytes < bytes;
+    if (!smaller) {
+        stored_bytes = bytes;
+        memcpy(stored, payload, bytes);
+    }
     uint8_t header[HEADER_BYTES];
     uint8_t *at = gs_fixed32_write(header, CHUNK_MAGIC);
-    at = gs_fixed32_write(at, (uint32_t)type | 1u << 8); /* encoding 1: zlib */
+    uint8_t *checked = at;
+    at = gs_fixed32_write(at, (uint32_t)type | (smaller ? ENCODING_ZLIB : ENCODING_PLAIN) << 8);
     at = gs_fixed32_write(at, (uint32_t)stored_bytes);
     at = gs_fixed32_write(at, (uint32_t)bytes);
-    at = gs_fixed32_write(at, (uint32_t)crc32(0, stored, (uInt)stored_bytes));
+    uLong checksum = crc32(crc32(0, checked, (uInt)(at - checked)), stored, (uInt)stored_bytes);
+    at = gs_fixed32_write(at, (uint32_t)checksum);
     gs_fixed32_write(at, self->next_number++);
     struct iovec parts[2] = {{header, sizeof header}, {stored, stored_bytes}};
     if (self->flight == NULL) {

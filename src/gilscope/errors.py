@@ -2,10 +2,12 @@
 
     GilscopeError
     ├── SettingsError (also a ValueError)    an argument that cannot work: expected, given, and where
-    └── NotNativeError                       asked of a processor that has kept upstream's path, and does not know
+    ├── NotNativeError                       asked of a processor that has kept upstream's path, and does not know
+    ├── ProbeError                           a recording that cannot be started, or not be written to its end
+    └── CaptureError                         a file that is no capture, or none that can be read here
 
-Only constructors and whoever asks for `stats()` ever see one. A setting from the environment is never worth a crash: it
-is logged, and its default used.
+Only constructors, whoever asks for `stats()` and whoever opens a capture ever see one. A setting from the environment
+is never worth a crash: it is logged, and its default used.
 """
 
 from __future__ import annotations
@@ -21,3 +23,11 @@ class SettingsError(GilscopeError, ValueError):
 
 class NotNativeError(GilscopeError):
     """Asked of a processor that has kept upstream's path; says why it has."""
+
+
+class CaptureError(GilscopeError):
+    """A file that is no capture, or none that can be read here; says what was expected, what it is, and what to do."""
+
+
+class ProbeError(GilscopeError):
+    """A recording that cannot be started here and now, or whose file could not be completed; says why."""

@@ -1,4 +1,4 @@
-"""Counts what encoding one span takes, in our own code: instructions, and calls into other code, CPython above all.
+"""Counts what our own code takes for one span, or one take of the GIL: instructions, and calls into other code.
 
 CPython's own instructions are left out: two attribute names that fall on one place of its method cache cost 20 % more,
 and whether they do depends on addresses, so on the length of a path or of an environment variable.
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from gilscope import _probe
 from tests.counts import driver, encode_many
 
 STORED = Path(__file__).with_name("stored.json")
@@ -76,26 +77,41 @@ def own_count(profile: str, module: str) -> Count:
     return Count(instructions, calls)
 
 
+TAKE = "a take of the GIL and its let-go"
+
+
 def count() -> dict[str, Count]:
-    """Return what one span of each kind takes.
+    """Return what one span of each kind takes, and one take of the GIL while the probe records.
 
     Raises:
         RuntimeError: callgrind failed; the message is its output.
     """
-    driver.compiled()  # not under valgrind
+    module = driver.compiled()  # not under valgrind
+    dumps = _dumps("driver_repeat", "tests.counts.encode_many", len(encode_many.SPANS))
+    counts = dict(zip(encode_many.SPANS, (own_count(dump, module.name) for dump in dumps), strict=True))
+    # The hook's own thread is the only one that runs it; recorder and sampler are not counted.
+    (dump,) = _dumps("on_signal", "tests.counts.take_many", 0)
+    counts[TAKE] = own_count(dump, Path(_probe.__file__).name)
+    return {name: Count(total.instructions // TIMES, total.calls // TIMES) for name, total in counts.items()}
+
+
+def _dumps(counted: str, program: str, parts: int) -> list[str]:
+    """Return the profiles of what a function did in a program: one for each of its calls, or one for all if parts is 0.
+
+    Nothing else is counted, so the interpreter's start does not matter.
+    """
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder, "profile")
         result = subprocess.run(
             [
                 "valgrind",
                 "--tool=callgrind",
-                # Nothing else is counted, so the interpreter's start does not matter; one dump for each call.
-                "--toggle-collect=driver_repeat",
-                "--dump-after=driver_repeat",
+                f"--toggle-collect={counted}",
+                *([f"--dump-after={counted}"] if parts else []),
                 f"--callgrind-out-file={profile}",
                 sys.executable,
                 "-m",
-                "tests.counts.encode_many",
+                program,
                 str(TIMES),
             ],
             cwd=driver.ROOT,
@@ -105,14 +121,10 @@ def count() -> dict[str, Count]:
             timeout=TIMEOUT_S,
             check=False,
         )
-        dumps = [Path(f"{profile}.{number}") for number in range(1, len(encode_many.SPANS) + 1)]
+        dumps = [Path(f"{profile}.{number}") for number in range(1, parts + 1)] if parts else [profile]
         if result.returncode != 0 or not all(dump.exists() for dump in dumps):
             raise RuntimeError(f"callgrind ended with {result.returncode}:\n{result.stderr}")
-        counts = [own_count(dump.read_text(), driver.compiled().name) for dump in dumps]
-    return {
-        name: Count(total.instructions // TIMES, total.calls // TIMES)
-        for name, total in zip(encode_many.SPANS, counts, strict=True)
-    }
+        return [dump.read_text() for dump in dumps]
 
 
 def stored() -> dict[str, dict[str, Count]]:
