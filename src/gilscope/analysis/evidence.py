@@ -1,0 +1,145 @@
+"""What all stalls together show: the sums that the findings and the flame graphs are made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gilscope.analysis.convoys import CONVOY_WAITS
+from gilscope.analysis.names import HANDING_OVER, UNKNOWN_HOLDER
+from gilscope.analysis.shares import share_out
+
+if TYPE_CHECKING:
+    from gilscope.analysis.stalls import ClosedStall
+
+GIL_WAIT, ON_CPU, OFF_CPU = "gil_wait", "on_cpu", "off_cpu"
+# So many others before the waiter's turn are a queue, and not two threads that meet.
+QUEUE_THREADS = 3
+
+
+@dataclass
+class Cost:
+    """Stolen time of one kind."""
+
+    ns: int = 0
+    longest_ns: int = 0
+    times: int = 0
+
+    def add(self, ns: int, length_ns: int | None = None) -> None:
+        """Add time once; its length is that of what stole it, if that is another."""
+        if ns > 0:
+            self.ns += ns
+            self.longest_ns = max(self.longest_ns, ns if length_ns is None else length_ns)
+            self.times += 1
+
+    def merge(self, other: Cost) -> None:
+        """Add another one's sums to these."""
+        self.ns += other.ns
+        self.longest_ns = max(self.longest_ns, other.longest_ns)
+        self.times += other.times
+
+
+@dataclass
+class LoopConvoy:
+    """The convoys in one loop's stalls.
+
+    Attributes:
+        cost: waits of about one switch interval; times is the number of stalls.
+        waits: how many.
+        most: the most in one stall.
+        holders: who had the GIL.
+    """
+
+    cost: Cost = field(default_factory=Cost)
+    waits: int = 0
+    most: int = 0
+    holders: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def _costs() -> defaultdict[tuple[int, int], Cost]:
+    return defaultdict(Cost)
+
+
+@dataclass
+class Evidence:
+    """Sums over stalls; threads and stacks by number.
+
+    Attributes:
+        threshold_ns: from which length on an iteration is a stall.
+        weights: by cause, thread and stack; they sum up to the stalled time.
+        convoys: by loop.
+        long_holds: by holder and stack.
+        queue: waits in which at least QUEUE_THREADS others had the GIL.
+        longest_queue: the most others in one wait.
+        blocked: by loop and stack.
+        cpu: by loop and stack, without garbage collections; of stalls that it would nearly have made alone.
+        collections: by generation.
+        handing_over_ns: waits in which nobody had the GIL.
+        no_core_ns: what lacked a core beside the waits.
+    """
+
+    threshold_ns: int
+    weights: defaultdict[tuple[str, int, int], int] = field(default_factory=lambda: defaultdict(int))
+    convoys: defaultdict[int, LoopConvoy] = field(default_factory=lambda: defaultdict(LoopConvoy))
+    long_holds: defaultdict[tuple[int, int], Cost] = field(default_factory=_costs)
+    queue: Cost = field(default_factory=Cost)
+    longest_queue: int = 0
+    blocked: defaultdict[tuple[int, int], Cost] = field(default_factory=_costs)
+    cpu: defaultdict[tuple[int, int], Cost] = field(default_factory=_costs)
+    collections: defaultdict[int, Cost] = field(default_factory=lambda: defaultdict(Cost))
+    handing_over_ns: int = 0
+    no_core_ns: int = 0
+
+    def add(self, closed: ClosedStall) -> None:
+        """Add one stall."""
+        self.handing_over_ns += closed.stall.breakdown.handing_over_ns
+        self.no_core_ns += closed.stall.breakdown.no_core_ns
+        self._add_weights(closed)
+        self._add_waits(closed)
+        self._add_own_time(closed)
+
+    def _add_weights(self, closed: ClosedStall) -> None:
+        weights, thread, parts = self.weights, closed.stall.thread, closed.stall.breakdown
+        for holders in closed.holders:
+            for (holder, stack), ns in holders.items():
+                weights[GIL_WAIT, holder, stack] += ns
+        weights[GIL_WAIT, HANDING_OVER, 0] += parts.handing_over_ns
+        weights[GIL_WAIT, UNKNOWN_HOLDER, 0] += parts.unknown_holder_ns
+        for stack, ns in closed.on_cpu.items():
+            weights[ON_CPU, thread, stack] += ns
+        for stack, ns in closed.blocked.items():
+            weights[OFF_CPU, thread, stack] += ns
+        weights[OFF_CPU, thread, 0] += parts.no_core_ns + parts.unattributed_ns
+
+    def _add_waits(self, closed: ClosedStall) -> None:
+        stall, sums = closed.stall, closed.stall.convoy
+        if sums.interval_waits >= CONVOY_WAITS:
+            convoy = self.convoys[stall.thread]
+            convoy.cost.add(sums.convoy_ns)
+            convoy.waits += sums.interval_waits
+            convoy.most = max(convoy.most, sums.interval_waits)
+        for wait, holders in zip(stall.waits, closed.holders, strict=True):
+            if sums.interval_waits >= CONVOY_WAITS and sums.is_interval(wait):
+                for (holder, _), ns in holders.items():
+                    self.convoys[stall.thread].holders[holder] += ns
+            others = len(wait.holders())
+            self.longest_queue = max(self.longest_queue, others)
+            if others >= QUEUE_THREADS:
+                self.queue.add(wait.ns)
+        for (holder, stack, length_ns), ns in closed.long_holds.items():
+            self.long_holds[holder, stack].add(ns, length_ns)
+
+    def _add_own_time(self, closed: ClosedStall) -> None:
+        thread, parts = closed.stall.thread, closed.stall.breakdown
+        for stack, ns in closed.blocked.items():
+            self.blocked[thread, stack].add(ns)
+        collecting_ns = 0
+        for start, end, collection in closed.collections:
+            self.collections[collection.generation].add(end - start)
+            collecting_ns += end - start if collection.thread == thread else 0
+        # A collection runs wherever the next object happened to be made: that place is not its cause.
+        own_ns = max(0, parts.on_cpu_ns - collecting_ns)
+        if closed.on_cpu and own_ns >= min(self.threshold_ns, parts.wall_ns / 2):
+            for stack, ns in zip(closed.on_cpu, share_out(own_ns, [*closed.on_cpu.values()]), strict=True):
+                self.cpu[thread, stack].add(ns)

@@ -1,0 +1,69 @@
+"""What happened to one thread lately, until the iterations that it belongs to are closed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING, NamedTuple
+
+from gilscope.analysis.timeline import Timeline
+
+if TYPE_CHECKING:
+    from gilscope.analysis.attribution import Blocked, Waited
+
+# An iteration with more of them lasts for seconds; what is forgotten is counted.
+_KEPT_INTERVALS = 1024
+# At a sample each 2 ms: eight seconds.
+_KEPT_MOMENTS = 4096
+
+# The state of a sample whose thread had the GIL.
+HOLDS = 1
+
+
+class Sample(NamedTuple):
+    """What a thread was doing at one moment; `weight_ns` is the time since the sample before."""
+
+    at_ns: int
+    weight_ns: int
+    stack: int
+    state: int
+
+
+class Moments:
+    """The last waits, blocked periods, samples and readings of the kernel's counters of one thread."""
+
+    __slots__ = ("blocked", "readings", "samples", "waits")
+
+    def __init__(self) -> None:
+        self.waits: Timeline[Waited] = Timeline(_KEPT_INTERVALS)
+        self.blocked: Timeline[Blocked] = Timeline(_KEPT_INTERVALS)
+        self.samples: list[Sample] = []
+        self.readings: list[tuple[int, int]] = []
+
+    def add_sample(self, sample: Sample) -> None:
+        """Remember a sample, wherever it belongs in the order of time."""
+        insort(self.samples, sample)
+        if len(self.samples) >= 2 * _KEPT_MOMENTS:
+            del self.samples[:_KEPT_MOMENTS]
+
+    def add_reading(self, at_ns: int, queued_ns: int) -> None:
+        """Remember a reading of the time spent in the run queue."""
+        insort(self.readings, (at_ns, queued_ns))
+        if len(self.readings) >= 2 * _KEPT_MOMENTS:
+            del self.readings[:_KEPT_MOMENTS]
+
+    def holding(self, start_ns: int, end_ns: int) -> list[Sample]:
+        """Return the samples between two times, both included, with a stack and the GIL; in the order of time."""
+        samples = self.samples
+        first = bisect_left(samples, start_ns, key=_at)
+        last = bisect_right(samples, end_ns, key=_at)
+        return [sample for sample in samples[first:last] if sample.state == HOLDS and sample.stack]
+
+    def readings_around(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+        """Return the readings between two times, with the last one before and the first one after."""
+        first = max(0, bisect_right(self.readings, start_ns, key=_at) - 1)
+        last = bisect_left(self.readings, end_ns, key=_at) + 1
+        return self.readings[first:last]
+
+
+def _at(moment: tuple[int, ...]) -> int:
+    return moment[0]

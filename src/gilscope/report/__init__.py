@@ -1,0 +1,1 @@
+"""Reports: each renders an analysis or a capture, and computes nothing."""

@@ -1,0 +1,242 @@
+"""The report for a terminal: plain text, the answer first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gilscope.analysis.durations import percent, spoken
+from gilscope.report.layout import bar, fitted, padded, printable, wrapped
+from gilscope.report.stack_lines import Files, stack_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gilscope.analysis.model import Analysis, Convoy, LoopAccount, Parts, Percentiles, Stall, Unseen, Wait
+    from gilscope.capture import Stack
+
+_STALLS = 10
+_THREADS = 12
+_HOLDERS = 5
+# In one stall: the two that cost most tell what it was about.
+_STACKS = 2
+# And only what made at least this share of it.
+_WORTH = 0.1
+_SHAPES = {
+    "convoy": "many waits of one switch interval each: the holder runs Python code",
+    "long_hold": "long holds: the holder is in native code that keeps the GIL",
+    "mixed": "waits of different lengths",
+}
+
+
+def render(analysis: Analysis, width: int = 100) -> str:
+    """Return the report, with no line wider than the width, and nothing in it that a terminal would obey."""
+    stalls = analysis.stalls[:_STALLS]
+    files = Files(stack for stall in stalls for stack in _stacks(stall))
+    lines = [
+        *wrapped(_capitalised(analysis.verdict) + ".", width),
+        *_facts(analysis, width),
+        *_findings(analysis, width),
+        *(line for loop in analysis.loops for line in _loop(loop, analysis, width)),
+        *_heading(f"Worst stalls ({len(stalls)} of {analysis.stall_count:,})" if stalls else ""),
+        *(line for number, stall in enumerate(stalls, 1) for line in _stall(number, stall, files, width)),
+        *_threads(analysis),
+        *_unseen(analysis.unseen, analysis.stalled_ns, width),
+    ]
+    return "".join(fitted(printable(line), width).rstrip() + "\n" for line in lines)
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _heading(text: str) -> Iterator[str]:
+    if text:
+        yield from ("", text, "-" * len(text))
+
+
+def _facts(analysis: Analysis, width: int) -> Iterator[str]:
+    facts = analysis.facts
+    loops = ", ".join(f"{loop.name} ({loop.kind})" for loop in analysis.loops) or "none"
+    cut = "" if facts.complete else "; cut off, as the recording was not stopped in order"
+    yield ""
+    yield from wrapped(" ".join(facts.argv) or "unknown", width, "Command   ", " " * 10)
+    yield from wrapped(f"{spoken(facts.duration_ns)}, {facts.events:,} events{cut}", width, "Recorded  ", " " * 10)
+    stall = f"an iteration of {spoken(facts.threshold_ns)} or more is a stall"
+    yield from wrapped(f"{loops}; {stall}", width, "Loops     ", " " * 10)
+    yield from wrapped(facts.python or "unknown", width, "Python    ", " " * 10)
+
+
+def _findings(analysis: Analysis, width: int) -> Iterator[str]:
+    yield from _heading("Findings" if analysis.findings else "")
+    for number, finding in enumerate(analysis.findings, 1):
+        share = percent(finding.stolen_ns, analysis.stalled_ns)
+        title = f"{_capitalised(finding.title)}: {spoken(finding.stolen_ns)} ({share} of the stalled time)"
+        yield from wrapped(title, width, f"{number:>2}. ", "    ")
+        for evidence in finding.evidence:
+            yield from wrapped(evidence, width, "    - ", "      ")
+        yield from wrapped(finding.remedy, width, "    What to do: ", "      ")
+    if analysis.findings:
+        yield from wrapped("Findings look at the same time from several sides: they do not sum up.", width)
+
+
+def _loop(loop: LoopAccount, analysis: Analysis, width: int) -> Iterator[str]:
+    busy = percent(loop.iterations.total_ns, analysis.facts.duration_ns)
+    yield from _heading(f"Loop {loop.name} ({loop.kind}), busy {busy} of the time")
+    yield "               count       p50       p90       p99     p99.9       max     total"
+    yield _percentiles("iterations", loop.iterations)
+    yield _percentiles("stalls", loop.stalls)
+    yield ""
+    yield f"{'Where the time went':<34}{'all iterations':>20}{'stalls':>20}"
+    yield from _parts(loop.parts, loop.stall_parts, width)
+    if loop.stalls.count:
+        convoy = loop.stall_convoy
+        yield ""
+        words = f"GIL in stalls: {_waits(convoy)}; taken {convoy.takes_per_iteration:.1f} times in an iteration"
+        yield from wrapped(words, width, rest="  ")
+
+
+def _waits(convoy: Convoy) -> str:
+    if not convoy.waits:
+        return "no wait for it"
+    counted = "1 wait" if convoy.waits == 1 else f"{convoy.waits:,} waits, mean {spoken(convoy.mean_wait_ns)}"
+    return f"{counted}, longest {spoken(convoy.longest_wait_ns)}: {_SHAPES[convoy.shape]}"
+
+
+def _percentiles(name: str, found: Percentiles) -> str:
+    cells = (found.p50_ns, found.p90_ns, found.p99_ns, found.p999_ns, found.max_ns, found.total_ns)
+    return f"{name:<11}{found.count:>9,}" + "".join(f"{spoken(ns):>10}" for ns in cells)
+
+
+def _parts(every: Parts, stalled: Parts, width: int) -> Iterator[str]:
+    of_all = {held.thread: held.ns for held in every.held_by}
+    of_stalls = {held.thread: held.ns for held in stalled.held_by}
+    # What stalls consist of is asked for; holders of other iterations follow.
+    names = {held.thread: held.name for held in (*stalled.held_by, *every.held_by)}
+    shown = list(names)[:_HOLDERS]
+    others = [thread for thread in names if thread not in shown]
+    rows = [
+        ("waiting for the GIL", every.gil_wait_ns, stalled.gil_wait_ns),
+        *((f"  held by {names[thread]}", of_all.get(thread, 0), of_stalls.get(thread, 0)) for thread in shown),
+        (
+            f"  held by {len(others)} others",
+            sum(of_all.get(thread, 0) for thread in others),
+            sum(of_stalls.get(thread, 0) for thread in others),
+        ),
+        ("  being handed over", every.handing_over_ns, stalled.handing_over_ns),
+        ("  holder unknown", every.unknown_holder_ns, stalled.unknown_holder_ns),
+        ("on CPU", every.on_cpu_ns, stalled.on_cpu_ns),
+        ("off CPU", every.off_cpu_ns, stalled.off_cpu_ns),
+        ("  blocked", every.blocked_ns, stalled.blocked_ns),
+        ("  no core", every.no_core_ns, stalled.no_core_ns),
+        ("  unattributed", every.unattributed_ns, stalled.unattributed_ns),
+    ]
+    for name, all_ns, stalled_ns in rows:
+        if all_ns or stalled_ns or not name.startswith(" "):
+            cells = _cell(all_ns, every.wall_ns) + _cell(stalled_ns, stalled.wall_ns)
+            yield f"{padded(printable(name), 34)}{cells}  {bar(stalled_ns, stalled.wall_ns, max(0, width - 78))}"
+
+
+def _cell(ns: int, whole_ns: int) -> str:
+    return f"{spoken(ns):>10}{percent(ns, whole_ns):>10}"
+
+
+def _stacks(stall: Stall) -> Iterator[Stack]:
+    for time in (*stall.on_cpu[:_STACKS], *stall.blocked[:_STACKS]):
+        yield time.stack
+    for wait in stall.waits:
+        yield wait.stack
+        yield from (holder.stack for holder in wait.holders)
+
+
+def _stall(number: int, stall: Stall, files: Files, width: int) -> Iterator[str]:
+    parts = stall.parts
+    split = {
+        "GIL wait": parts.gil_wait_ns,
+        "on CPU": parts.on_cpu_ns,
+        "blocked": parts.blocked_ns,
+        "no core": parts.no_core_ns,
+        "unattributed": parts.unattributed_ns,
+    }
+    words = ", ".join(f"{name} {spoken(ns)}" for name, ns in split.items() if ns)
+    at = stall.since_start_ns / 1e9
+    title = f"{spoken(stall.wall_ns)} at {at:.3f} s in {stall.loop_name}: {words}"
+    yield from wrapped(title, width, f"{number:>2}. ", "    ")
+    if stall.ran:
+        yield f"    ran {files.name(stall.ran)}"
+    if stall.convoy.waits:
+        yield from wrapped(f"GIL: {_waits(stall.convoy)}", width, "    ", "      ")
+    stacks = [
+        *(("waited for the GIL in", stack, ns) for stack, ns in _waiters(stall.waits)[:_STACKS]),
+        *((f"GIL held by {name} in", stack, ns) for (name, stack), ns in _holders(stall.waits)[:_STACKS]),
+        *(("computed in", time.stack, time.ns) for time in stall.on_cpu[:_STACKS]),
+        *(("blocked in", time.stack, time.ns) for time in stall.blocked[:_STACKS]),
+    ]
+    for title, stack, ns in stacks:
+        if ns >= _WORTH * stall.wall_ns:
+            yield f"    {title} ({spoken(ns)})"
+            yield from (f"      {line}" for line in stack_lines(stack, files))
+    for collection in stall.collections:
+        length = spoken(collection.duration_ns)
+        yield f"    garbage collection, generation {collection.generation}, {length} in {collection.name}"
+    yield ""
+
+
+def _waiters(waits: Iterable[Wait]) -> list[tuple[Stack, int]]:
+    sums: dict[Stack, int] = {}
+    for wait in waits:
+        if wait.stack.frames:
+            sums[wait.stack] = sums.get(wait.stack, 0) + wait.duration_ns
+    return sorted(sums.items(), key=lambda item: -item[1])
+
+
+def _holders(waits: Iterable[Wait]) -> list[tuple[tuple[str, Stack], int]]:
+    sums: dict[tuple[str, Stack], int] = {}
+    for wait in waits:
+        for holder in wait.holders:
+            key = holder.name, holder.stack
+            sums[key] = sums.get(key, 0) + holder.ns
+    return sorted(sums.items(), key=lambda item: -item[1])
+
+
+def _threads(analysis: Analysis) -> Iterator[str]:
+    threads, duration_ns = analysis.threads, analysis.facts.duration_ns
+    yield from _heading("Threads and the GIL" if threads else "")
+    if threads:
+        yield f"{'':<32}{'held':>10}{'share':>10}{'waited':>10}{'takes':>10}{'made to':>10}{'longest':>10}"
+        yield f"{'':<32}{'':>40}{'let go':>10}{'hold':>10}"
+    for thread in threads[:_THREADS]:
+        yield (
+            f"{padded(printable(thread.name), 31)} {_cell(thread.held_ns, duration_ns)}{spoken(thread.waited_ns):>10}"
+            f"{thread.takes:>10,}{thread.forced:>10,}{spoken(thread.longest_hold_ns):>10}"
+        )
+    if len(threads) > _THREADS:
+        rest = threads[_THREADS:]
+        held_ns, waited_ns = sum(thread.held_ns for thread in rest), sum(thread.waited_ns for thread in rest)
+        yield f"{f'{len(rest)} others':<32}{_cell(held_ns, duration_ns)}{spoken(waited_ns):>10}"
+
+
+def _unseen(unseen: Unseen, stalled_ns: int, width: int) -> Iterator[str]:
+    lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in unseen.lost.items() if count)
+    samples = ", ".join(f"{count:,} {what}" for what, count in unseen.samples.items())
+    too_late = f"; {unseen.samples_too_late:,} came too late to be used" if unseen.samples_too_late else ""
+    lines = [
+        f"samples: {samples}{too_late}" if samples else "no samples were taken",
+        f"lost events: {lost}" if lost else "no event was lost",
+        *_missing("of the stalled time has no stack", unseen.not_sampled_ns, stalled_ns),
+        *_missing("of the stalled time was off the CPU for an unknown reason", unseen.unattributed_ns, stalled_ns),
+        *_missing("of the stalled time was GIL wait for an unknown holder", unseen.unknown_holder_ns, stalled_ns),
+        *_missing("was cut off so that the parts of stalls sum up", unseen.clock_error_ns, stalled_ns),
+        *_missing("was cut off from events that overlap and should not", unseen.contradicted_ns, stalled_ns),
+        *([f"{unseen.truncated_stacks:,} stacks are deeper than could be kept"] if unseen.truncated_stacks else []),
+        *([f"{unseen.forgotten:,} iterations were too long to remember all of them"] if unseen.forgotten else []),
+        *(f"the file {problem}" for problem in unseen.problems),
+    ]
+    yield from _heading("What was not seen")
+    for line in lines:
+        yield from wrapped(line, width, "- ", "  ")
+
+
+def _missing(what: str, ns: int, stalled_ns: int) -> Iterator[str]:
+    if ns:
+        share = f" ({percent(ns, stalled_ns)})" if 0 < ns <= stalled_ns else ""
+        yield f"{spoken(ns)}{share} {what}"
