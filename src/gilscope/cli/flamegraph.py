@@ -1,0 +1,36 @@
+"""Draws the stacks that the stalls are made of, as an SVG that stands alone.
+
+Widths are milliseconds of stalls, not samples: who held the GIL while the loop waited for it, what the loop ran itself,
+and where it was blocked.
+
+For example:
+  gilscope flamegraph app.gilscope            # writes app.svg: open it in a browser
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from gilscope.cli import output, reading
+from gilscope.report import flamegraph
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The parser knows the command's arguments."""
+    reading.add_arguments(parser)
+    output.add_arguments(parser, "beside the capture, as .svg")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The SVG is written; returns 0."""
+    name = arguments.output or reading.beside(arguments.capture, ".svg")
+    with output.opened(name, force=arguments.force) as stream:
+        analysis = reading.analysis_of(arguments)
+        title = f"Stalls of {shlex.join(analysis.facts.argv) or arguments.capture}"
+        stream.write(flamegraph.render(analysis.stall_stacks, title=title, subtitle=analysis.verdict))
+    output.tell(name, "open it in a browser")
+    return 0
