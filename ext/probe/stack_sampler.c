@@ -98,7 +98,9 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t start_ns = gs_load(&loop->iteration_start_ns);
     bool was_long = loop->sampled_iteration_ns != 0;
     if (start_ns == 0 || now_ns - start_ns < sampler.config.after_ns) {
-        if (was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
+        /* At the first sight of every iteration that may become long, after one that was, and now and then. */
+        bool is_new = start_ns != 0 && loop->scheduled_ns < start_ns;
+        if (is_new || was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
             report_schedule(loop, now_ns);
         }
         loop->sampled_iteration_ns = 0;
@@ -121,6 +123,7 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
         if (gil.holder != NULL && gil.holder != loop && gil.since_ns != 0) {
             int64_t hold_ns = gil.holder->sampled_ns > gil.since_ns ? gil.holder->sampled_ns : gil.since_ns;
             sample(gil.holder, GS_SAMPLE_HOLDS, due_ns, hold_ns);
+            report_schedule(gil.holder, now_ns);
         }
     } else {
         sample(loop, gil.holder == loop ? GS_SAMPLE_HOLDS : GS_SAMPLE_NEITHER, due_ns, since_ns);
