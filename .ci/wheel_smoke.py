@@ -1,16 +1,22 @@
-"""Uses an installed gilscope as a user would: spans go through the native thread to a server in this process.
+"""Uses an installed gilscope as a user would: spans reach a server in this process, and the probe finds a stall.
 
 With `--from-wheel` it also sees to it that what it used is no source tree.
 """
 
+import asyncio
 import sys
+import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from pathlib import Path
 
 from opentelemetry.sdk.trace import TracerProvider
 
 import gilscope
+from gilscope.analysis import analyse
+from gilscope.capture import open_capture
 
 SPANS = 10
 
@@ -49,3 +55,20 @@ assert flushed, f"force_flush said {flushed}"
 assert arrived == SPANS, f"{arrived} of {SPANS} spans arrived"
 assert "--from-wheel" not in sys.argv or "site-packages" in gilscope.__file__, gilscope.__file__
 print(f"gilscope {version('gilscope')}: {arrived} of {SPANS} spans arrived")
+
+
+async def stall() -> None:
+    """The loop stands still for 50 ms."""
+    await asyncio.sleep(0.01)
+    time.sleep(0.05)  # noqa: ASYNC251 - that is the stall
+    await asyncio.sleep(0.01)
+
+
+path = Path(tempfile.mkdtemp(prefix="gilscope-"), "smoke.gilscope")
+with gilscope.record(path):
+    asyncio.run(stall())
+with open_capture(path) as capture:
+    analysis = analyse(capture)
+assert analysis.stall_count == 1, analysis.verdict
+assert "stall" in analysis.verdict, analysis.verdict
+print(f"the probe: {analysis.verdict}")
