@@ -13,9 +13,12 @@
 
 /* A holder that is waited for says which code it ran if it had the GIL for this long: shorter holds steal too little to
  * be worth a walk of 1 to 2 us. */
-#define WALK_NS  INT64_C(100000)
+#define WALK_NS          INT64_C(100000)
+/* From one wait to the next, in a thread that was made to let go: a mutex is unlocked, another locked. A thread that let go
+ * by itself and is back as soon as that has hardly been away. */
+#define STRAIGHT_BACK_NS INT64_C(20000)
 /* How long to wait for the native thread that shows us the GIL's conditions. */
-#define LEARN_NS INT64_C(2000000000)
+#define LEARN_NS         INT64_C(2000000000)
 
 typedef int (*timedwait_function)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
 typedef int (*wait_function)(pthread_cond_t *, pthread_mutex_t *);
@@ -78,15 +81,20 @@ static void count_waiters(uint32_t change) {
     atomic_fetch_add_explicit(&gil.waiters, change, memory_order_relaxed);
 }
 
-static void begin_wait(gs_thread *self, int64_t now_ns) {
-    if (gs_load(&self->wait_start_ns) != 0) {
-        return;
-    }
-    self->wait_was_forced = self->forced_ns != 0;
-    gs_store(&self->wait_start_ns, self->wait_was_forced ? self->forced_ns : now_ns);
-    self->forced_ns = 0;
+/* When the thread began to want the GIL that it asks for now, or has got. A thread that was made to let go wants it back
+ * all the while, and comes straight from there; one that let go by itself, and found itself asked to, has been elsewhere. */
+static int64_t wanted_since(gs_thread *self, int64_t now_ns) {
+    self->wait_was_forced = self->switched_ns != 0 && now_ns - self->switched_ns <= STRAIGHT_BACK_NS;
+    self->switched_ns = 0;
     self->timeouts = 0;
-    count_waiters(1);
+    return self->wait_was_forced ? self->let_go_ns : now_ns;
+}
+
+static void begin_wait(gs_thread *self, int64_t now_ns) {
+    if (gs_load(&self->wait_start_ns) == 0) {
+        gs_store(&self->wait_start_ns, wanted_since(self, now_ns));
+        count_waiters(1);
+    }
 }
 
 /* Returns the ns that the thread has waited for this take. */
@@ -95,14 +103,12 @@ static int64_t end_wait(gs_thread *self, int64_t now_ns) {
     if (start_ns != 0) {
         gs_store(&self->wait_start_ns, 0);
         count_waiters(UINT32_MAX);
-    } else if (self->forced_ns != 0) {
-        /* The GIL was free again when it came back from making room: it did not have to ask. */
-        start_ns = self->forced_ns;
-        self->forced_ns = 0;
-        self->wait_was_forced = true;
-        self->timeouts = 0;
     } else {
-        return 0;
+        /* The GIL was free. */
+        start_ns = wanted_since(self, now_ns);
+        if (!self->wait_was_forced) {
+            return 0;
+        }
     }
     int64_t waited_ns = now_ns - start_ns;
     gs_add(&self->waited_ns, (uint64_t)waited_ns);
@@ -243,15 +249,17 @@ static int on_signal(pthread_cond_t *cond) {
     return next_signal(cond);
 }
 
-/* The end of a forced let-go: the thread stays here until somebody else has had the GIL. It holds another mutex. */
+/* A thread that lets go when it has been asked to stays here until somebody else has had the GIL: made to let go by the
+ * evaluation loop, or by itself, before a call that blocks. It holds another mutex. */
 static int on_wait(pthread_cond_t *cond, pthread_mutex_t *mutex) {
+    int error = next_wait(cond, mutex);
     if (cond == gs_load(&gil.switch_cond) && gs_load(&gil.recording)) {
         gs_thread *self = gs_thread_self();
         if (self != NULL) {
-            self->forced_ns = self->let_go_ns;
+            self->switched_ns = gs_now_ns();
         }
     }
-    return next_wait(cond, mutex);
+    return error;
 }
 
 static void *learn(void *unused) {

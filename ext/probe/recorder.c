@@ -281,6 +281,12 @@ static void renew_definitions(void) {
             define_thread(number, &recorder.threads[number]);
         }
     }
+    /* The sampler tells of a code once only. */
+    for (uint32_t i = 0; i < GS_COPIED_CODES; i++) {
+        if (recorder.copied[i] != NULL) {
+            gs_definitions_code(recorder.definitions, recorder.copied[i]);
+        }
+    }
 }
 
 static void tell_lost(void) {

@@ -31,9 +31,9 @@ typedef struct gs_thread {
     pid_t native_id;
     uint64_t identity;
 
-    /* Written by the thread itself, under gil.mutex but for those of a forced let-go. */
+    /* Written by the thread itself, under gil.mutex but for switched_ns. */
     _Atomic int64_t wait_start_ns; /* 0: does not wait for the GIL */
-    int64_t forced_ns;             /* made to let go then, and has not waited since; 0: was not */
+    int64_t switched_ns;           /* somebody else has had the GIL since this thread was asked to let go; 0: was not */
     int64_t let_go_ns;
     uint32_t timeouts;
     bool wait_was_forced;

@@ -1,8 +1,9 @@
-"""Each experiment on span processors runs in its smallest form, and what it prints and writes holds together."""
+"""Each experiment runs in its smallest form, and what it prints and writes holds together."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from experiments.highest_rate.__main__ import highest
+from experiments.probe import experiment as probe
+from experiments.probe_cost import __main__ as probe_cost
+from experiments.probe_truth import __main__ as probe_truth
+from experiments.probe_truth import oracle
 from experiments.spans import arms, process, report, workload
 from experiments.spans.__main__ import NAMES, experiment
 from experiments.spans.experiment import ROOT, TARGET_MISSED, Target, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TIMEOUT_S = 100.0
 
 
-def run_tiny(name: str, folder: Path) -> dict[str, Any]:
+def run_tiny(name: str, folder: Path, as_text: Callable[[dict[str, Any]], str] = report.as_text) -> dict[str, Any]:
     """Return the summary of an experiment's smallest run."""
     file = folder / "summary.json"
     done = subprocess.run(
@@ -34,7 +40,7 @@ def run_tiny(name: str, folder: Path) -> dict[str, Any]:
     )
     assert done.returncode in {0, TARGET_MISSED}, done.stderr
     summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    assert report.as_text(summary) in done.stdout
+    assert as_text(summary) in done.stdout
     return summary
 
 
@@ -121,6 +127,48 @@ INVARIANTS = {
 }
 
 
+PROBE_EXPERIMENTS = [probe_truth.EXPERIMENT, probe_cost.EXPERIMENT]
+needs_probe = pytest.mark.skipif(importlib.util.find_spec("gilscope._probe") is None, reason="the probe is not built")
+
+
+def run_tiny_probe(asked: probe.ProbeExperiment, folder: Path) -> dict[str, Any]:
+    """Return the summary of the smallest run, whose arms are all there or are said to be left out."""
+    summary = run_tiny(asked.name, folder, probe.as_text)
+    missing = [f"{arm} ({why})" for arm, needs in asked.arms.items() if (why := needs()) is not None]
+    assert summary["left_out"] == missing
+    assert len(summary["arms"]) + len(missing) == len(asked.arms)
+    for figures in summary["arms"].values():
+        assert all(len(figure["values"]) == summary["sizes"]["blocks"] for figure in figures.values())
+    return summary
+
+
+@needs_probe
+@pytest.mark.slow
+def test_probe_truth_in_its_smallest_form_measures_every_tool(tmp_path: Path) -> None:
+    """Each tool has its speed, and with the kernel's record the figures that it can have."""
+    summary = run_tiny_probe(probe_truth.EXPERIMENT, tmp_path)
+    speed = ["items_per_s", "lag_p99_ms"]
+    assert all(list(figures)[:2] == speed for figures in summary["arms"].values())
+    if oracle.why_not() is None:
+        assert {"loop_found", "loop_holders"} <= {*summary["arms"]["watchdog thread"]}
+        assert median(summary, "gilscope", "found") > 90
+        assert len(summary["targets"]) == len(probe_truth.EXPERIMENT.targets)
+    else:
+        assert all(list(figures) == speed for figures in summary["arms"].values())
+
+
+@needs_probe
+@pytest.mark.slow
+def test_probe_cost_in_its_smallest_form_measures_every_tool(tmp_path: Path) -> None:
+    """Each loaded server has all figures of a load, and the hooks cost something."""
+    summary = run_tiny_probe(probe_cost.EXPERIMENT, tmp_path)
+    hooks = summary["arms"].pop(probe_cost.HOOKS)
+    assert all(figure["median"] > 0 for figure in hooks.values())
+    for figures in summary["arms"].values():
+        assert list(figures) == [metric.name for metric in probe_cost.EXPERIMENT.metrics]
+        assert all(figure["median"] > 0 for figure in figures.values())
+
+
 def test_span_of_ten_attributes_has_the_size_it_says() -> None:
     """Upstream's encoder makes as many bytes of each such span."""
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -191,6 +239,10 @@ def test_readmes_show_the_figures_of_their_summaries(tmp_path: Path) -> None:
             (tmp_path / "README.md").write_text(text, encoding="utf-8")
             report.write(tmp_path, json.loads((folder / "summary.json").read_text(encoding="utf-8")))
             assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+    for asked in PROBE_EXPERIMENTS:
+        if (asked.folder / "summary.json").exists():
+            text = probe.as_text(json.loads((asked.folder / "summary.json").read_text(encoding="utf-8")))
+            assert text in (asked.folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""`python -m experiments.probe_cost`: see README.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from experiments.probe.experiment import ProbeExperiment, main, needs
+from experiments.probe_cost import hooks
+from experiments.probe_cost.closed_loop import load
+from experiments.probe_truth.tools import PySpy, py_spy_missing
+from experiments.spans.experiment import ROOT, Metric, Target
+from experiments.spans.process import Cores
+from loadtests.child import Child
+
+if TYPE_CHECKING:
+    from experiments.spans.experiment import Figures, Sizes
+
+NOTHING, GILSCOPE, PY_SPY, VIZTRACER = "nothing", "gilscope", "py-spy, 100 Hz", "VizTracer"
+CONTENDED = ", contended"
+HOOKS = "gilscope, hooks alone"
+_START_TIMEOUT_S = 30.0
+
+
+def block(arm: str, sizes: Sizes) -> Figures:
+    """Return what one arm costs."""
+    return hooks_alone() if arm == HOOKS else loaded(arm, sizes)
+
+
+def hooks_alone() -> Figures:
+    """Return what letting go of the GIL and taking it again costs more."""
+    printed = subprocess.run(
+        [sys.executable, "-m", hooks.__name__], cwd=ROOT, stdout=subprocess.PIPE, timeout=_START_TIMEOUT_S, check=True
+    ).stdout
+    figures = {"added_ns": float(printed)}
+    if hooks.counting_missing() is None:
+        figures["added_instructions"] = hooks.added_instructions()
+    return figures
+
+
+def loaded(arm: str, sizes: Sizes) -> Figures:
+    """Load a fresh server, watched by a tool, as much as it can bear."""
+    tool = arm.removesuffix(CONTENDED)
+    cores = Cores.choose()
+    allowed = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as folder:
+        capture = Path(folder, "server.gilscope")
+        inside = tool if tool in {GILSCOPE, VIZTRACER} else NOTHING
+        options = ["--tool", inside, "--capture", str(capture), "--core", str(cores.tested)]
+        if arm.endswith(CONTENDED):
+            options.append("--contended")
+        server = Child("experiments.probe_cost.server", options, timeout_s=_START_TIMEOUT_S)
+        try:
+            os.sched_setaffinity(0, {cores.others})
+            with PySpy(server.pid, 100) if tool == PY_SPY else nullcontext():
+                answered = uvloop.run(
+                    load(
+                        server.ready["port"],
+                        server.pid,
+                        connections=int(sizes["connections"]),
+                        warm_up_s=sizes["warm_up"],
+                        seconds=sizes["seconds"],
+                    )
+                )
+        finally:
+            os.sched_setaffinity(0, allowed)
+            server.stop()
+    requests = len(answered.latencies_ns)
+    return {
+        "requests_per_s": requests / answered.seconds,
+        "p99_ms": answered.latencies_ns[requests * 99 // 100] / 1e6,
+        "busy": answered.cpu_ns / answered.seconds / 1e7,
+        "cpu_us": answered.cpu_ns / requests / 1e3,
+    }
+
+
+EXPERIMENT = ProbeExperiment(
+    name="probe_cost",
+    question="What does a recording cost a FastAPI service that is busy all the time?",
+    arms={
+        NOTHING: lambda: None,
+        GILSCOPE: partial(needs, "gilscope._probe"),
+        PY_SPY: py_spy_missing,
+        VIZTRACER: partial(needs, "viztracer"),
+        NOTHING + CONTENDED: lambda: None,
+        GILSCOPE + CONTENDED: partial(needs, "gilscope._probe"),
+        HOOKS: partial(needs, "gilscope._probe"),
+    },
+    metrics=(
+        Metric("requests_per_s", "throughput", "requests/s"),
+        Metric("p99_ms", "latency p99", "ms"),
+        Metric("cpu_us", "CPU of the server", "us a request"),
+        Metric("busy", "its core busy", "%"),
+    ),
+    details=(
+        Metric("added_ns", "added to a drop and take", "ns"),
+        Metric("added_instructions", "added to a drop and take", "instructions"),
+    ),
+    targets=(
+        Target("throughput", "requests_per_s", GILSCOPE, 0.97, "more", NOTHING),
+        Target("throughput, contended", "requests_per_s", GILSCOPE + CONTENDED, 0.97, "more", NOTHING + CONTENDED),
+        Target("added to letting go of the GIL and taking it again", "added_ns", HOOKS, 100.0),
+        Target("the same", "added_instructions", HOOKS, 250.0),
+    ),
+    block=block,
+    full={"blocks": 13, "seconds": 3.0, "warm_up": 0.5, "connections": 256},
+    tiny={"blocks": 1, "seconds": 0.5, "warm_up": 0.1, "connections": 64},
+    packages=("fastapi", "uvicorn", "uvloop", "py-spy", "viztracer", "gilscope"),
+    placed="the server on one core, load and py-spy on another",
+)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT))
