@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import socket
 
 
+RECORDING, ALWAYS_ON = "gilscope, recording", "gilscope, always on"
+
+
 class Server(uvicorn.Server):
     """Serves until standard input closes."""
 
@@ -43,12 +46,12 @@ class Server(uvicorn.Server):
 
 def watching(tool: str, capture: str) -> AbstractContextManager[Any]:
     """Return what watches this process while it is entered."""
-    if tool == "gilscope":
+    if tool.startswith("gilscope"):
         import gilscope
 
-        return gilscope.record(capture)
+        return gilscope.watch(log=False) if tool == ALWAYS_ON else gilscope.record(capture)
     if tool == "VizTracer":
-        import viztracer  # type: ignore[import-not-found, unused-ignore] # compared where it is installed
+        import viztracer
 
         tracer = viztracer.VizTracer(verbose=0)
         tracer.start()
@@ -68,7 +71,7 @@ def contend() -> None:
 def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser(prog="python -m experiments.probe_cost.server", description=__doc__)
-    parser.add_argument("--tool", choices=["nothing", "gilscope", "VizTracer"], required=True)
+    parser.add_argument("--tool", choices=["nothing", RECORDING, ALWAYS_ON, "VizTracer"], required=True)
     parser.add_argument("--capture", required=True, help="where gilscope records to")
     parser.add_argument("--core", type=int, required=True, help="run on this core only")
     parser.add_argument("--contended", action="store_true", help="with a thread in the background that wants the GIL")

@@ -72,7 +72,7 @@ class VizTracer(Tool):
     """VizTracer with its default settings; what it finds is not saved."""
 
     def __enter__(self) -> Self:
-        import viztracer  # type: ignore[import-not-found, unused-ignore] # compared where it is installed
+        import viztracer
 
         self._tracer = viztracer.VizTracer(verbose=0)
         self._tracer.start()
@@ -88,7 +88,7 @@ class Gilknocker(Tool):
     """gilknocker, asking for the GIL every millisecond."""
 
     def __enter__(self) -> Self:
-        import gilknocker  # type: ignore[import-not-found, unused-ignore] # likewise
+        import gilknocker
 
         self._knocker = gilknocker.KnockKnock(1_000)
         self._knocker.start()
