@@ -166,7 +166,7 @@ def dump(int file):
 
 def threads():
     cdef size_t room = gs_recorder_threads(NULL, 0)
-    cdef gs_thread_totals *totals = <gs_thread_totals *>malloc(max(1, room) * sizeof(gs_thread_totals))
+    cdef gs_thread_totals *totals = <gs_thread_totals *>malloc((room + 1) * sizeof(gs_thread_totals))
     if totals == NULL:
         raise MemoryError
     try:

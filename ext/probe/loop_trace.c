@@ -10,6 +10,8 @@
 #include "recorder.h"
 #include "relaxed.h"
 
+#define CPU_RESOLUTION_NS UINT64_C(1000000)
+
 typedef int (*wait_function)(int, struct epoll_event *, int, int);
 typedef int (*pwait_function)(int, struct epoll_event *, int, int, const sigset_t *);
 
@@ -36,27 +38,43 @@ void gs_loop_check(gs_thread *self) {
     }
 }
 
-/* The poll starts: an iteration ends. The CPU clock is read once an iteration, here; what the poll itself burns, a few
- * microseconds, is counted with the next one. */
-static void before_poll(gs_thread *self, gs_loop_kind kind) {
-    int64_t now_ns = gs_now_ns();
+/* What an iteration has burnt, out of the `room_ns` that it did not wait for the GIL.
+ *
+ * The thread's CPU clock is a system call, so it is read once a millisecond of iterations, and at the end of each that is that
+ * long. Shorter ones in between are taken to have been on CPU while they did not wait, and the next reading makes up for
+ * it: a long iteration is known to within what is wrong with at most a millisecond before it. What polls burn, a few
+ * microseconds each, is counted with the iterations. */
+static uint64_t on_cpu_ns(gs_thread *self, uint64_t room_ns) {
+    if (self->cpu_assumed_ns + room_ns < CPU_RESOLUTION_NS) {
+        self->cpu_assumed_ns += room_ns;
+        return room_ns;
+    }
     uint64_t cpu_ns = thread_cpu_ns();
+    uint64_t known_ns = self->cpu_read_ns + self->cpu_assumed_ns;
+    uint64_t burnt_ns = cpu_ns > known_ns ? cpu_ns - known_ns : 0;
+    self->cpu_read_ns = cpu_ns;
+    self->cpu_assumed_ns = 0;
+    return burnt_ns < room_ns ? burnt_ns : room_ns;
+}
+
+/* The poll starts: an iteration ends. */
+static void before_poll(gs_thread *self, gs_loop_kind kind) {
     int64_t start_ns = gs_load(&self->iteration_start_ns);
     if (start_ns != 0) {
         gs_event event = {.kind = GS_EVENT_ITERATION,
                           .thread = self->number,
                           .start_ns = start_ns,
-                          .duration_ns = (uint64_t)(now_ns - start_ns),
+                          .duration_ns = (uint64_t)(gs_now_ns() - start_ns),
                           .count = (uint32_t)(gs_load(&self->takes) - self->takes_before),
-                          .a = cpu_ns - self->cpu_before_ns,
                           .b = gs_load(&self->waited_ns) - self->waited_before_ns};
-        /* What the poll before and the waits themselves burnt must not make the parts more than the whole. */
-        uint64_t room_ns = event.duration_ns > event.b ? event.duration_ns - event.b : 0;
-        event.a = event.a < room_ns ? event.a : room_ns;
+        event.a = on_cpu_ns(self, event.duration_ns > event.b ? event.duration_ns - event.b : 0);
         gs_recorder_push(&event, NULL, 0);
         gs_store(&self->iteration_start_ns, 0);
+    } else {
+        /* The first poll of a loop. */
+        self->cpu_read_ns = thread_cpu_ns();
+        self->cpu_assumed_ns = 0;
     }
-    self->cpu_before_ns = cpu_ns;
     if (gs_load(&self->loop) != (uint32_t)kind) {
         gs_store(&self->loop, kind);
         gs_recorder_push_thread(self);

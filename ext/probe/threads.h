@@ -46,7 +46,8 @@ typedef struct gs_thread {
     _Atomic int64_t iteration_start_ns; /* 0: in the poll, or no loop runs */
     uint64_t waited_before_ns;          /* the counters when the iteration began */
     uint64_t takes_before;
-    uint64_t cpu_before_ns;
+    uint64_t cpu_read_ns;    /* the thread's CPU clock when it was read last */
+    uint64_t cpu_assumed_ns; /* what iterations since are taken to have burnt */
     PyThreadState *_Atomic state;
 
     /* The sampler's. */
