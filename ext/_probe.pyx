@@ -48,7 +48,8 @@ from probe.probe cimport (
 
 
 cdef extern from "Python.h":
-    int Py_AddPendingCall(int (*call)(void *) noexcept, void *argument) nogil
+    int Py_AddPendingCall(int (*call)(void *) except -1, void *argument) nogil
+    int PY_VERSION_HEX
 
 
 # Shorter collections are of the young generation, many a second, and stall nothing.
@@ -72,12 +73,13 @@ def name_threads():
         thread = gs_thread_next(thread)
 
 
-cdef int _name_threads(void *unused) noexcept:
-    """On the main thread, between two of its instructions. What goes wrong is nobody's business there."""
+cdef int _name_threads(void *unused) except -1:
+    """On the main thread, between two of its instructions. What goes wrong is nobody's business there, but for what a
+    signal handler raises meanwhile (KeyboardInterrupt)."""
     if gs_probe_runs():
         try:
             name_threads()
-        except BaseException:
+        except Exception:
             pass
     return 0
 
@@ -103,7 +105,7 @@ cdef object _stall_hook = None
 cdef int64_t _stall_ns = 0
 
 
-cdef int _tell_stall(void *threshold_ns) noexcept:
+cdef int _tell_stall(void *threshold_ns) except -1:
     """On the main thread, between two of its instructions: in the middle of the stall, if that is still on."""
     cdef int64_t start_ns = 0
     cdef uint64_t gil_wait_ns = 0
@@ -112,7 +114,7 @@ cdef int _tell_stall(void *threshold_ns) noexcept:
         if elapsed_ns >= <int64_t>threshold_ns:
             try:
                 _stall_hook(elapsed_ns, gil_wait_ns)
-            except BaseException:
+            except Exception:
                 pass
     return 0
 
@@ -120,6 +122,9 @@ cdef int _tell_stall(void *threshold_ns) noexcept:
 cdef void _on_stall() noexcept nogil:
     """On the sampler's thread."""
     Py_AddPendingCall(_tell_stall, <void *>_stall_ns)
+    if PY_VERSION_HEX < 0x030D0000:
+        # Before 3.13 the main thread looks for calls only after it has taken the GIL: somebody has to ask for it.
+        gs_totals_wake_all()
 
 
 def start(

@@ -76,13 +76,13 @@ class MadeCapture:
         """Append a period in which the loop's thread was without the GIL."""
         self.event(EventKind.BLOCKED, LOOP, start, end - start, stack=stack, a=round(waited * MS))
 
-    def collection(self, thread: int, start: float, end: float, generation: int = 2) -> None:
+    def collection(self, thread: int, start: float, end: float, generation: int = 2, stack: int = 0) -> None:
         """Append a garbage collection of 1000 objects."""
-        self.event(EventKind.COLLECTION, thread, start, end - start, count=generation, a=1000)
+        self.event(EventKind.COLLECTION, thread, start, end - start, stack=stack, count=generation, a=1000)
 
-    def schedule(self, at: float, queued: float) -> None:
-        """Append a reading of how long the loop's thread has been in the run queue."""
-        self.event(EventKind.SCHEDULE, LOOP, at, 0, a=round(queued * MS))
+    def schedule(self, at: float, queued: float, cpu: float = 0, thread: int = LOOP) -> None:
+        """Append a reading of how long a thread has been in the run queue, and on a core."""
+        self.event(EventKind.SCHEDULE, thread, at, 0, a=round(queued * MS), b=round(cpu * MS))
 
     def convoy(self, start: float, waits: int, holder: int = EXPORTER, stack: int = 0, own: int = 0) -> float:
         """Append a stall in which the loop has the GIL for 1 ms, waits 5 ms, and so on; return when it ends."""

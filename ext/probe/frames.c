@@ -169,6 +169,7 @@ bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *l
  * for one stack. */
 #define PAGE             UINT64_C(4096)
 #define PAGES_KEPT       8u
+#define MAX_TRIES        3u
 #define MAX_CHAIN        4096u       /* frames looked at, a bound for chains that were torn into a ring */
 #define LINE_TABLE_BYTES (64 * 1024) /* of a function of some 10,000 lines; a longer one's lines are unknown */
 
@@ -354,26 +355,47 @@ static bool peek_frame(const frame *here, gs_raw_frame *to, gs_code_copied copie
     return true;
 }
 
+/* `bottom` gets the address of the outermost frame that was reached. */
 static size_t peek_stack(const PyThreadState *thread, gs_raw_frame *frames, size_t room, gs_code_copied copied,
-                         void *context, uintptr_t *top) {
+                         void *context, uintptr_t *bottom) {
     pages_used = 0;
-    if (!peek_top(thread, top)) {
+    *bottom = 0;
+    uintptr_t at = 0;
+    if (!peek_top(thread, &at)) {
         return 0;
     }
     size_t count = 0;
-    uintptr_t at = *top;
-    for (unsigned seen = 0; at != 0 && count < room; seen++) {
+    for (unsigned seen = 0; at != 0; seen++) {
         /* Without the locals: what lies behind a frame need not be mapped. */
         alignas(frame) uint8_t copy[sizeof(frame)];
-        bool skip = false;
+        const frame *here = (const frame *)(const void *)copy;
+        bool skip = count == room;
         if (seen == MAX_CHAIN || !peek(at, copy, sizeof copy) ||
-            !peek_frame((const frame *)(const void *)copy, &frames[count], copied, context, &skip)) {
+            (!skip && !peek_frame(here, &frames[count], copied, context, &skip))) {
             return 0;
         }
         count += !skip;
-        at = (uintptr_t)previous_of((const frame *)(const void *)copy);
+        *bottom = at;
+        at = (uintptr_t)previous_of(here);
     }
     return count;
+}
+
+static uintptr_t peek_bottom(const PyThreadState *thread) {
+    pages_used = 0;
+    uintptr_t at = 0, bottom = 0;
+    if (!peek_top(thread, &at)) {
+        return 0;
+    }
+    for (unsigned seen = 0; at != 0 && seen < MAX_CHAIN; seen++) {
+        alignas(frame) uint8_t copy[sizeof(frame)];
+        if (!peek(at, copy, sizeof copy)) {
+            return 0;
+        }
+        bottom = at;
+        at = (uintptr_t)previous_of((const frame *)(const void *)copy);
+    }
+    return bottom;
 }
 
 size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t room, gs_code_copied copied,
@@ -381,16 +403,15 @@ size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t 
     if (thread == NULL) {
         return 0;
     }
-    size_t count = 0;
-    for (unsigned tries = 0; tries < 2; tries++) {
-        uintptr_t top = 0, again = 0;
-        count = peek_stack(thread, frames, room, copied, context, &top);
-        pages_used = 0;
-        if (count > 0 && peek_top(thread, &again) && again == top) {
-            break;
+    for (unsigned tries = 0; tries < MAX_TRIES; tries++) {
+        uintptr_t bottom = 0;
+        size_t count = peek_stack(thread, frames, room, copied, context, &bottom);
+        /* A frame that returns meanwhile is cut off from its caller: then the stack ends where no stack begins. */
+        if (count > 0 && peek_bottom(thread) == bottom) {
+            return count;
         }
     }
-    return count;
+    return 0;
 }
 
 bool gs_frames_loop_runs(const PyThreadState *thread) {

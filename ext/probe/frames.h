@@ -3,8 +3,8 @@
  * Walking (gs_frames_walk) is for the thread's own hooks: its frames cannot change meanwhile. Reading (gs_frames_peek)
  * is for the sampler: every word comes through process_vm_readv from this process's own memory, so that an address that
  * is no longer mapped is an error code and not a fault, and every frame must name something that is a code object.
- * What was read may still mix two moments, if the thread called or returned meanwhile; the innermost frame is read again
- * at the end, and a stack whose innermost frame has changed is read once more.
+ * What was read may still mix two moments, if the thread called or returned meanwhile; but its outermost frame must be the
+ * thread's: it is looked for a second time, and a stack that ends elsewhere is read again.
  *
  * Layouts of frames are those of the headers that this is compiled with: 3.10 to 3.14.
  */

@@ -51,11 +51,12 @@ static struct {
     _Atomic uint32_t waiters;
 } gil;
 
+/* Only the main interpreter's code may be kept alive: another one takes the memory of its own with it when it ends. */
 static size_t walk(gs_thread *self, gs_raw_frame *frames) {
-    if (self == NULL) {
+    PyThreadState *state = self == NULL ? NULL : PyGILState_GetThisThreadState();
+    if (state == NULL || state->interp != PyInterpreterState_Main()) {
         return 0;
     }
-    PyThreadState *state = PyGILState_GetThisThreadState();
     gs_store(&self->state, state);
     return gs_frames_walk(state, frames, GS_MAX_FRAMES);
 }
@@ -176,14 +177,10 @@ static void on_take(void) {
     gs_store(&gil.take_ns, now_ns);
 }
 
-static void on_drop(void) {
-    int64_t take_ns = gs_load(&gil.take_ns);
-    if (take_ns == 0) {
-        return;
-    }
+/* The hold that is on has ended, or the recording: returns its ns. */
+static int64_t end_hold(int64_t now_ns) {
     gs_thread *self = gs_load(&gil.holder);
-    int64_t now_ns = gs_now_ns();
-    int64_t hold_ns = now_ns - take_ns;
+    int64_t hold_ns = now_ns - gs_load(&gil.take_ns);
     gil.run_end_ns = now_ns;
     if ((uint64_t)hold_ns > gil.run_longest_ns) {
         gil.run_longest_ns = (uint64_t)hold_ns;
@@ -194,6 +191,15 @@ static void on_drop(void) {
     }
     gs_store(&gil.take_ns, 0);
     gs_store(&gil.holder, NULL);
+    return hold_ns;
+}
+
+static void on_drop(void) {
+    if (gs_load(&gil.take_ns) == 0) {
+        return;
+    }
+    gs_thread *self = gs_load(&gil.holder);
+    int64_t hold_ns = end_hold(gs_now_ns());
     bool contended = gs_load(&gil.waiters) > 0;
     if (contended || hold_ns >= GS_LONG_NS) {
         gs_raw_frame frames[GS_MAX_FRAMES];
@@ -357,14 +363,11 @@ void gs_gil_stop(void) {
         return;
     }
     pthread_mutex_lock(gil.mutex);
-    int64_t take_ns = gs_load(&gil.take_ns);
-    if (take_ns != 0) {
-        gil.run_end_ns = gs_now_ns();
+    if (gs_load(&gil.take_ns) != 0) {
+        (void)end_hold(gs_now_ns());
         end_run(GS_RUN_UNFINISHED, NULL, 0);
     }
     gs_store(&gil.recording, false);
-    gs_store(&gil.take_ns, 0);
-    gs_store(&gil.holder, NULL);
     pthread_mutex_unlock(gil.mutex);
     gs_interpose_undo(&slots);
 }

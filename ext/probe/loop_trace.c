@@ -1,6 +1,9 @@
 #include "loop_trace.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -154,18 +157,33 @@ static bool has_select_module(const gs_object *object) {
     return (inside >= object->start && inside < object->end) || (name != NULL && strncmp(name, "/select.", 8) == 0);
 }
 
+static bool has_uvloop(const gs_object *object) {
+    return strstr(object->path, "/uvloop/loop.") != NULL;
+}
+
 static bool hook_loops(const gs_object *object, void *unused) {
     (void)unused;
     if (has_select_module(object)) {
         size_t found = gs_interpose(&slots, object, "epoll_wait", (void *)asyncio_wait, (void *)next_wait) +
                        gs_interpose(&slots, object, "epoll_pwait", (void *)asyncio_pwait, (void *)next_pwait);
         kinds |= found > 0 ? GS_LOOPS_ASYNCIO : 0;
-    } else if (strstr(object->path, "/uvloop/loop.") != NULL) {
+    } else if (has_uvloop(object)) {
         size_t found = gs_interpose(&slots, object, "epoll_pwait", (void *)uvloop_pwait, (void *)next_pwait) +
                        gs_interpose(&slots, object, "epoll_wait", (void *)uvloop_wait, (void *)next_wait);
         kinds |= found > 0 ? GS_LOOPS_UVLOOP : 0;
     }
     return false;
+}
+
+static bool find_loop(const gs_object *object, void *path) {
+    if (!has_select_module(object) && !has_uvloop(object)) {
+        return false;
+    }
+    unsigned known = has_uvloop(object) ? GS_LOOPS_UVLOOP : GS_LOOPS_ASYNCIO;
+    if ((kinds & known) == 0) {
+        (void)snprintf(path, PATH_MAX, "%s", object->path);
+    }
+    return ((char *)path)[0] != '\0';
 }
 
 void gs_loop_start(void) {
@@ -176,8 +194,15 @@ void gs_loop_start(void) {
 
 void gs_loop_look(void) {
     unsigned long long now = gs_objects_loaded();
-    if (now != objects_loaded) {
-        objects_loaded = now;
+    char path[PATH_MAX] = "";
+    if (now == objects_loaded) {
+        return;
+    }
+    objects_loaded = now;
+    gs_objects_visit(find_loop, path);
+    /* An object is listed before the linker has filled its slots. The linker's own lock, which dlopen takes, is free again
+     * when it has. Nothing is loaded, and what is kept by the handle is not unloaded by CPython either. */
+    if (path[0] != '\0' && dlopen(path, RTLD_LAZY | RTLD_NOLOAD) != NULL) {
         gs_objects_visit(hook_loops, NULL);
     }
 }

@@ -24,7 +24,8 @@
 
 /* Hooks what is loaded. */
 void gs_loop_start(void);
-/* Hooks what has been loaded since (uvloop is imported late), if anything has. Cheap when nothing has. */
+/* Hooks what has been loaded since (uvloop is imported late), if anything has. Cheap when nothing has. A poll that has begun
+ * before is not seen, so neither is the iteration after it. */
 void gs_loop_look(void);
 void gs_loop_stop(void);
 void gs_loop_forget(void);

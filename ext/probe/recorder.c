@@ -354,6 +354,18 @@ static void discard(gs_ring *ring) {
     }
 }
 
+/* What was known of the recording before, which can be read until the next begins. */
+static void forget_threads(void) {
+    pthread_mutex_lock(&recorder.mutex);
+    for (uint32_t i = 0; i < recorder.thread_count; i++) {
+        free(recorder.threads[i].name);
+    }
+    free(recorder.threads);
+    recorder.threads = NULL;
+    recorder.thread_count = 0;
+    pthread_mutex_unlock(&recorder.mutex);
+}
+
 int gs_recorder_start(const gs_recorder_config *config) {
     /* relaxed: written here only, by one thread at a time */
     gs_ring *ring = atomic_load_explicit(&recorder.ring, memory_order_relaxed);
@@ -367,6 +379,7 @@ int gs_recorder_start(const gs_recorder_config *config) {
     /* RELEASE, pairs with ACQUIRE in push: the ring is made */
     atomic_store_explicit(&recorder.ring, ring, memory_order_release);
     discard(ring);
+    forget_threads();
     recorder.on_new_thread = config->on_new_thread;
     recorder.event_count = 0;
     recorder.event_total = 0;
@@ -444,12 +457,6 @@ int gs_recorder_stop(void) {
     gs_flight_free(recorder.flight);
     recorder.flight = NULL;
     gs_definitions_free(recorder.definitions);
-    for (uint32_t i = 0; i < recorder.thread_count; i++) {
-        free(recorder.threads[i].name);
-    }
-    free(recorder.threads);
-    recorder.threads = NULL;
-    recorder.thread_count = 0;
     for (uint32_t i = 0; i < GS_COPIED_CODES; i++) {
         free(recorder.copied[i]);
         recorder.copied[i] = NULL;

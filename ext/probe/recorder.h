@@ -48,7 +48,7 @@ void gs_recorder_push_code(const gs_code_copy *copy);
 void gs_recorder_lost(gs_lost_reason reason);
 
 /* Every thread of this recording, also those that have ended, with its totals of a second ago at most. Returns how many
- * there are; copies `room` at most. Any thread, while the recording runs. */
+ * there are; copies `room` at most. Any thread, until the next recording. */
 #define GS_NAME_BYTES 256u
 typedef struct gs_thread_totals {
     uint32_t thread;

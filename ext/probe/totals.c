@@ -74,24 +74,22 @@ int gs_totals_start(int64_t threshold_ns) {
     return 0;
 }
 
-static uint32_t loop_of(uint32_t thread) {
+/* GS_MAX_LOOPS: it has none. A thread that is in an iteration is a loop; one that is sampled may only have the GIL. */
+static uint32_t loop_of(uint32_t thread, bool is_loop) {
     for (uint32_t i = 0; i < GS_MAX_LOOPS; i++) {
-        if (totals->loops[i].thread == thread || totals->loops[i].thread == 0) {
+        if (totals->loops[i].thread == 0 && is_loop) {
             totals->loops[i].thread = thread;
+        }
+        if (totals->loops[i].thread == thread) {
             return i;
         }
     }
     return GS_MAX_LOOPS;
 }
 
-/* A thread that has not ended an iteration yet is not known to be a loop: its first one's waits are not told in a stall. */
-static struct unfinished *unfinished_of(uint32_t thread) {
-    for (uint32_t i = 0; i < GS_MAX_LOOPS && totals->loops[i].thread != 0; i++) {
-        if (totals->loops[i].thread == thread) {
-            return &totals->unfinished[i];
-        }
-    }
-    return NULL;
+static struct unfinished *unfinished_of(uint32_t thread, bool is_loop) {
+    uint32_t at = loop_of(thread, is_loop);
+    return at == GS_MAX_LOOPS ? NULL : &totals->unfinished[at];
 }
 
 static void count_wait(uint32_t waiter, uint32_t holder, uint64_t waited_ns) {
@@ -153,7 +151,7 @@ static void add_run(const gs_event *event, const gs_raw_frame *frames) {
 
 static void add_wait(const gs_event *event) {
     int64_t start_ns = event->start_ns, end_ns = event->start_ns + (int64_t)event->duration_ns;
-    struct unfinished *loop = (event->flags & GS_WAIT_IN_LOOP) != 0 ? unfinished_of(event->thread) : NULL;
+    struct unfinished *loop = (event->flags & GS_WAIT_IN_LOOP) != 0 ? unfinished_of(event->thread, true) : NULL;
     uint64_t held_ns = 0;
     uint64_t oldest = totals->run_count > RECENT_RUNS ? totals->run_count - RECENT_RUNS : 0;
     for (uint64_t i = totals->run_count; i > oldest; i--) {
@@ -177,7 +175,7 @@ static void add_wait(const gs_event *event) {
 }
 
 static void add_own(const gs_event *event, const gs_raw_frame *frames, uint64_t ns) {
-    struct unfinished *loop = unfinished_of(event->thread);
+    struct unfinished *loop = unfinished_of(event->thread, event->kind == GS_EVENT_BLOCKED);
     if (loop == NULL || event->frames == 0) {
         return;
     }
@@ -213,7 +211,7 @@ static void add_stall(const gs_event *event, struct unfinished *known) {
 }
 
 static void add_iteration(const gs_event *event) {
-    uint32_t at = loop_of(event->thread);
+    uint32_t at = loop_of(event->thread, true);
     if (at == GS_MAX_LOOPS) {
         return;
     }
@@ -275,12 +273,12 @@ size_t gs_totals_waits(gs_wait_totals *to, size_t room) {
 bool gs_totals_next_stall(gs_stall *stall, int64_t deadline_ns) {
     struct timespec until = gs_timespec(deadline_ns);
     pthread_mutex_lock(&lock);
-    uint64_t wakes = totals->wakes;
+    uint64_t wakes = totals == NULL ? 0 : totals->wakes;
     int error = 0;
-    while (totals->stalls_put == totals->stalls_taken && totals->wakes == wakes && error == 0) {
+    while (totals != NULL && totals->stalls_put == totals->stalls_taken && totals->wakes == wakes && error == 0) {
         error = pthread_cond_timedwait(&stalled, &lock, &until);
     }
-    bool there = totals->stalls_put != totals->stalls_taken;
+    bool there = totals != NULL && totals->stalls_put != totals->stalls_taken;
     if (there) {
         *stall = totals->stalls[totals->stalls_taken++ % STALLS_KEPT];
     }
@@ -290,8 +288,10 @@ bool gs_totals_next_stall(gs_stall *stall, int64_t deadline_ns) {
 
 void gs_totals_wake_all(void) {
     pthread_mutex_lock(&lock);
-    totals->wakes++;
-    pthread_cond_broadcast(&stalled);
+    if (totals != NULL) {
+        totals->wakes++;
+        pthread_cond_broadcast(&stalled);
+    }
     pthread_mutex_unlock(&lock);
 }
 

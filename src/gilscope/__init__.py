@@ -15,16 +15,18 @@ from gilscope._version import __version__
 
 if TYPE_CHECKING:
     from gilscope.probe.recording import record
+    from gilscope.probe.watching import watch
     from gilscope.spans.processor import NativeSpanProcessor
     from gilscope.spans.swap import install, uninstall
 
-__all__ = ["NativeSpanProcessor", "__version__", "install", "record", "uninstall"]
+__all__ = ["NativeSpanProcessor", "__version__", "install", "record", "uninstall", "watch"]
 
 _HOMES = {
     "NativeSpanProcessor": "gilscope.spans.processor",
     "install": "gilscope.spans.swap",
     "record": "gilscope.probe.recording",
     "uninstall": "gilscope.spans.swap",
+    "watch": "gilscope.probe.watching",
 }
 
 

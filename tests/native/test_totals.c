@@ -107,15 +107,14 @@ static void waits_agree_with_a_count_of_every_nanosecond(void) {
 static void stall_names_those_who_took_most_of_it(void) {
     gs_stall stall;
     REQUIRE(gs_totals_start(20 * MS) == 0);
-    iteration(1, 0, MS, MS, 0);
-    CHECK(!gs_totals_next_stall(&stall, 0));
     run(2, 10 * MS, 15 * MS, 21);
     run(3, 15 * MS, 31 * MS, 31);
     wait_in_loop(1, 10 * MS, 31 * MS);
     run(2, 32 * MS, 37 * MS, 21);
     wait_in_loop(1, 32 * MS, 37 * MS);
     iteration(1, 9 * MS, 40 * MS, 4 * MS, 26 * MS);
-    REQUIRE(gs_totals_next_stall(&stall, 0));
+    REQUIRE(gs_totals_next_stall(&stall, 0)); /* of the loop's first iteration */
+    CHECK(!gs_totals_next_stall(&stall, 0));
     CHECK_EQ(stall.thread, 1);
     CHECK_EQ(stall.duration_ns, 31 * MS);
     CHECK_EQ(stall.on_cpu_ns, 4 * MS);
@@ -129,6 +128,17 @@ static void stall_names_those_who_took_most_of_it(void) {
     iteration(1, 50 * MS, 90 * MS, 40 * MS, 0);
     REQUIRE(gs_totals_next_stall(&stall, 0));
     CHECK_EQ(stall.holder_count, 0); /* nothing is left of the one before */
+}
+
+static void thread_that_is_sampled_with_the_gil_is_no_loop(void) {
+    static gs_loop_totals loops[GS_MAX_LOOPS];
+    gs_raw_frame frame = {5, 0};
+    REQUIRE(gs_totals_start(20 * MS) == 0);
+    gs_event sample = event(GS_EVENT_SAMPLE, 2, MS, MS);
+    sample.count = GS_SAMPLE_HOLDS;
+    sample.frames = 1;
+    gs_totals_add(&sample, &frame);
+    CHECK_EQ(gs_totals_loops(loops, GS_MAX_LOOPS), 0);
 }
 
 static void own_stack_of_a_stall_is_where_it_was_longest(void) {
@@ -199,6 +209,7 @@ static void fetcher_wakes_for_a_stall_and_when_it_is_told_to(void) {
 CHECK_MAIN(CHECK_TEST(every_value_is_in_one_bucket_and_known_to_two_percent),
            CHECK_TEST(wait_is_divided_among_those_who_had_the_gil),
            CHECK_TEST(waits_agree_with_a_count_of_every_nanosecond), CHECK_TEST(stall_names_those_who_took_most_of_it),
+           CHECK_TEST(thread_that_is_sampled_with_the_gil_is_no_loop),
            CHECK_TEST(own_stack_of_a_stall_is_where_it_was_longest),
            CHECK_TEST(stalls_that_nobody_fetches_are_counted_oldest_first),
            CHECK_TEST(fetcher_wakes_for_a_stall_and_when_it_is_told_to))

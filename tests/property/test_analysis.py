@@ -74,12 +74,14 @@ def check_sums(analysis: Analysis) -> None:
     stalled = [loop.stall_parts for loop in analysis.loops]
     assert by_cause["gil_wait"] == sum(parts.gil_wait_ns for parts in stalled)
     assert by_cause["on_cpu"] == sum(parts.on_cpu_ns for parts in stalled)
-    assert by_cause["off_cpu"] == sum(parts.off_cpu_ns for parts in stalled)
+    assert by_cause["blocked"] == sum(parts.blocked_ns for parts in stalled)
+    assert by_cause["stopped"] == sum(parts.no_core_ns + parts.unattributed_ns for parts in stalled)
     assert by_cause.total() == analysis.stalled_ns
     for stall in analysis.stalls:
         check_parts(stall.parts)
         assert sum(time.ns for time in stall.on_cpu) == stall.parts.on_cpu_ns
         assert sum(time.ns for time in stall.blocked) == stall.parts.blocked_ns
+        assert sum(time.ns for time in stall.stopped) == stall.parts.no_core_ns + stall.parts.unattributed_ns
         for wait in stall.waits:
             assert sum(holder.ns for holder in wait.holders) <= wait.duration_ns
     for finding in analysis.findings:

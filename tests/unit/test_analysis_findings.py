@@ -54,6 +54,18 @@ def test_convoy_on_uvloop_is_explained(loop: int, once: str) -> None:
     assert ("asyncio's own loop" in convoy.remedy) == (loop == 2)
 
 
+def test_exporter_that_makes_the_convoy_is_named_before_it() -> None:
+    """They are the same waits; that the loop was slow to take the GIL is neither's fault."""
+    capture = MadeCapture()
+    for at in range(0, 42, 7):
+        capture.run(EXPORTER, at, at + 5)
+        capture.wait(LOOP, at, at + 6)
+    capture.iteration(0, 42, cpu=6, waited=36)
+    exporter, convoy, no_core = analyse(capture).findings
+    assert [finding.kind for finding in (exporter, convoy, no_core)] == ["exporter_thread", "gil_convoy", "no_core"]
+    assert (exporter.stolen_ns, convoy.stolen_ns, no_core.stolen_ns) == (30 * MS, 30 * MS, 6 * MS)
+
+
 def test_two_waits_are_no_convoy() -> None:
     """They may have met by chance."""
     capture = MadeCapture()
@@ -105,6 +117,98 @@ def test_one_long_hold_is_a_native_call(file: str, module: str) -> None:
     assert "the longest hold 60 ms" in said(finding)
     assert "encode" in finding.evidence[0]
     assert ("called from make_report (app/main.py:10)" in finding.evidence[0]) == bool(module)
+
+
+def test_native_calls_of_one_thread_and_library_are_one_finding() -> None:
+    """With the three places that cost most, the worst first."""
+    capture = MadeCapture()
+    for number, name in enumerate("abcd"):
+        at = 100 * number
+        call = capture.stack(stack(name, file="/usr/lib/python3.11/json/encoder.py"))
+        capture.run(WORKER, at, at + 20 + number, call)
+        capture.wait(LOOP, at, at + 20 + number)
+        capture.iteration(at, at + 20 + number, waited=20 + number)
+    capture.run(WORKER, 400, 430, capture.stack(stack("e", file="/usr/lib/python3.11/re/__init__.py")))
+    capture.wait(LOOP, 400, 430)
+    capture.iteration(400, 430, waited=30)
+    json, regex = analyse(capture).findings
+    assert (json.kind, json.stolen_ns, regex.kind, regex.stolen_ns) == (
+        "long_c_call",
+        86 * MS,
+        "long_c_call",
+        30 * MS,
+    )
+    assert json.evidence[:4] == (
+        "worker in d (json/encoder.py:10): 23 ms",
+        "worker in c (json/encoder.py:10): 22 ms",
+        "worker in b (json/encoder.py:10): 21 ms",
+        "4 holds for 86 ms, 74 % of the stalled time; the longest hold 23 ms",
+    )
+
+
+@pytest.mark.parametrize(
+    ("readings", "stolen"),
+    [
+        ([(12, 0, 0), (38, 20.8, 5.2)], 20.8),
+        ([(-5, 0, 0), (12, 0, 17), (38, 20.8, 22.2)], 20.8),
+        ([(-5, 0, 0), (40, 36, 9)], 24),
+    ],
+    ids=["in the hold", "in the hold, and before it otherwise", "around it"],
+)
+def test_long_hold_of_a_thread_without_a_core_is_no_native_call(
+    readings: list[tuple[float, float, float]], stolen: float
+) -> None:
+    """On a core for a fifth of the time between two readings, so in the wait too; at most what was queued counts."""
+    capture = MadeCapture()
+    capture.run(WORKER, -5, 0)
+    capture.run(WORKER, 0, 40, capture.stack(stack("spin")))
+    for at, queued, cpu in readings:
+        capture.schedule(at, queued, cpu, thread=WORKER)
+    capture.wait(LOOP, 10, 40)
+    capture.iteration(10, 41, cpu=1, waited=30)
+    findings = found(capture)
+    assert findings.keys() == {"holder_without_core"}
+    finding = findings["holder_without_core"]
+    assert finding.stolen_ns == stolen * MS
+    assert finding.evidence[0].startswith(f"worker: about {stolen:.0f} ms, ")
+    assert "priority inversion" in said(finding)
+    assert "CPU limit" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "readings", [[], [(20, 0, 0)], [(-2000, 0, 0), (20, 1000, 10)], [(0, 0, 0), (40, 40, 40)], [(0, 0, 0), (40, 0, 1)]]
+)
+def test_native_call_stays_one_without_proof_of_a_missing_core(readings: list[tuple[int, int, int]]) -> None:
+    """No readings, one, two that are too far apart, a thread that was on a core, and one that nobody queued."""
+    capture = MadeCapture()
+    for at, queued, cpu in readings:
+        capture.schedule(at, queued, cpu, thread=WORKER)
+    capture.run(WORKER, 0, 40, capture.stack(stack("dumps")))
+    capture.wait(LOOP, 0, 40)
+    capture.iteration(0, 40, waited=40)
+    assert found(capture).keys() == {"long_c_call"}
+
+
+def test_exporter_that_collects_is_said_to() -> None:
+    """It has no file to be in."""
+    capture = MadeCapture()
+    capture.collection(EXPORTER, 1, 39)
+    capture.run(EXPORTER, 0, 40)
+    capture.wait(LOOP, 0, 40)
+    capture.iteration(0, 41, waited=40)
+    assert found(capture)["exporter_thread"].evidence[-1] == "mostly in [garbage collection]"
+
+
+def test_holder_that_collects_is_no_native_call() -> None:
+    """The collector keeps the GIL like any native code, and has a finding of its own."""
+    capture = MadeCapture()
+    capture.collection(WORKER, 1, 39)
+    capture.run(WORKER, 0, 40, capture.stack(stack("load")))
+    capture.wait(LOOP, 0, 40)
+    capture.iteration(0, 41, waited=40)
+    findings = found(capture)
+    assert findings.keys() == {"garbage_collection"}
+    assert findings["garbage_collection"].stolen_ns == 38 * MS
 
 
 def test_long_hold_is_no_finding_if_the_loop_asked_only_at_its_end() -> None:

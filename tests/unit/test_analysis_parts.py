@@ -106,6 +106,32 @@ def test_blocked_time_on_the_cpu_is_on_cpu() -> None:
     assert (parts.on_cpu_ns, parts.blocked_ns) == (30 * MS, 0)
 
 
+def test_run_queue_that_is_counted_late_is_counted() -> None:
+    """The kernel adds 20 ms in the queue when they are over, here between two readings that are 3 ms apart."""
+    capture = MadeCapture()
+    for at, queued in [(1, 0), (10, 0), (25, 0), (28, 20)]:
+        capture.schedule(at, queued)
+    capture.iteration(0, 30, cpu=5)
+    assert stall_parts(capture).no_core_ns == 20 * MS
+
+
+@pytest.mark.parametrize(
+    ("first", "cpu", "slept", "no_core"),
+    [(-10, 18, 0, 22), (-10, 18, 5, 17), (-10, 8, 10, 12), (-3, 8, 27, 0), (5, 4, 0, 21)],
+    ids=["it ran before", "it ran and slept before", "it slept before", "it may have slept in it", "began late"],
+)
+def test_thread_that_cannot_have_slept_had_no_core(first: int, cpu: int, slept: int, no_core: int) -> None:
+    """Of 22 ms off the CPU, what the thread may have slept between two readings, or was not seen, is not certain."""
+    capture = MadeCapture()
+    if first < 0:
+        capture.schedule(first, 0)
+    capture.iteration(0, 30, cpu=8)
+    if first > 0:
+        capture.schedule(first, 0)
+    capture.schedule(32, 32 - first - slept - cpu, cpu)
+    assert stall_parts(capture).no_core_ns == no_core * MS
+
+
 @pytest.mark.parametrize(
     ("readings", "no_core"),
     [

@@ -79,7 +79,7 @@ def test_weights_name_what_nobody_held_and_nothing_saw() -> None:
         ("gil_wait", "(handing over)", ""): 3,
         ("gil_wait", "(unknown holder)", ""): 5,
         ("on_cpu", "MainThread", ""): 7,
-        ("off_cpu", "MainThread", ""): 15,
+        ("stopped", "MainThread", ""): 15,
     }
     assert analyse(capture).unseen.not_sampled_ns == 22 * MS
 
@@ -121,6 +121,121 @@ def test_native_code_without_the_gil_is_on_cpu_in_its_own_stack() -> None:
     capture.sample(LOOP, 35, rest)
     capture.iteration(0, 40, cpu=40)
     assert weights(capture) == {("on_cpu", "MainThread", "compress"): 30, ("on_cpu", "MainThread", "rest"): 10}
+
+
+def test_time_without_a_core_is_spread_over_the_samples_as_time_on_it_is() -> None:
+    """A thread that lost its core is where the samples see it; blocked time keeps its own stack."""
+    capture = MadeCapture()
+    parse, dump, read = (capture.stack(stack(name)) for name in ("parse", "dump", "read"))
+    capture.sample(LOOP, 10, parse, since=2)
+    capture.sample(LOOP, 20, dump, since=6)
+    capture.sample(LOOP, 35, read, state=3)
+    capture.blocked(30, 40, read)
+    capture.schedule(0, 0)
+    capture.schedule(40, 16)
+    capture.iteration(0, 40, cpu=8)
+    (stall,) = analyse(capture).stalls
+    assert (stall.parts.no_core_ns, stall.parts.unattributed_ns) == (16 * MS, 6 * MS)
+    assert [(time.stack.frames[0].code.name, time.ns) for time in stall.stopped] == [
+        ("dump", 16_500_000),
+        ("parse", 5_500_000),
+    ]
+    assert weights(capture) == {
+        ("on_cpu", "MainThread", "parse"): 2,
+        ("on_cpu", "MainThread", "dump"): 6,
+        ("blocked", "MainThread", "read"): 10,
+        ("stopped", "MainThread", "parse"): 5,
+        ("stopped", "MainThread", "dump"): 16,
+    }
+
+
+def test_samples_without_the_gil_tell_where_there_is_none() -> None:
+    """On a build without a GIL nobody holds it."""
+    capture = MadeCapture(metadata={"gil": "none"})
+    capture.sample(LOOP, 10, capture.stack(stack("score")), state=3)
+    capture.iteration(0, 30, cpu=20)
+    assert weights(capture) == {("on_cpu", "MainThread", "score"): 20, ("stopped", "MainThread", "score"): 10}
+
+
+def test_collection_is_innermost_in_the_stacks_for_exactly_its_time() -> None:
+    """Samples in it get its frame; on the CPU or without a core, in proportion."""
+    capture = MadeCapture()
+    load, rest = (capture.stack(stack(name)) for name in ("load", "rest"))
+    capture.sample(LOOP, 10, rest, since=1)
+    capture.sample(LOOP, 20, load, since=10)
+    capture.sample(LOOP, 30, load, since=10)
+    capture.collection(LOOP, 12, 42)
+    capture.iteration(0, 60, cpu=40)
+    collecting = "[garbage collection]"
+    assert weights(capture) == {
+        ("on_cpu", "MainThread", collecting): 20,
+        ("on_cpu", "MainThread", "rest"): 20,
+        ("stopped", "MainThread", collecting): 10,
+        ("stopped", "MainThread", "rest"): 10,
+    }
+    (stall,) = analyse(capture).stalls
+    seen = next(time.stack for time in stall.on_cpu if time.stack.frames[0].code.name == collecting)
+    assert [(frame.code.name, frame.code.file, frame.line) for frame in seen.frames] == [
+        (collecting, "", 0),
+        ("load", "/srv/shop/app/main.py", 10),
+    ]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_collection_without_samples_is_in_the_stacks_too(is_known: bool) -> None:
+    """Below the stack that its own event has, or alone."""
+    capture = MadeCapture()
+    load = capture.stack(stack("load"))
+    capture.collection(LOOP, 2, 30, stack=load if is_known else 0)
+    capture.iteration(0, 30, cpu=30)
+    (collected, rest) = analyse(capture).stall_stacks
+    assert (collected.ns, rest.ns) == (28 * MS, 2 * MS)
+    names = [frame.code.name for frame in collected.stack.frames]
+    assert names == ["[garbage collection]", *(["load"] if is_known else [])]
+    assert rest.stack == EMPTY
+
+
+def test_time_around_a_collection_has_its_stack_where_no_other_was_seen() -> None:
+    """Who made the last object before it made those around it."""
+    capture = MadeCapture()
+    capture.sample(LOOP, 20, capture.stack(stack("load")))
+    capture.collection(LOOP, 5, 28)
+    capture.iteration(0, 30, cpu=30)
+    assert weights(capture) == {
+        ("on_cpu", "MainThread", "[garbage collection]"): 23,
+        ("on_cpu", "MainThread", "load"): 7,
+    }
+
+
+def test_holder_that_collects_is_told_to_and_collections_elsewhere_are_not() -> None:
+    """The loop waits for 20 ms of it; what a thread collects that the loop does not wait for costs the loop nothing."""
+    capture = MadeCapture()
+    load, other = capture.stack(stack("load")), capture.stack(stack("other"))
+    capture.sample(WORKER, 15, load)
+    capture.collection(WORKER, 10, 35)
+    capture.collection(EXPORTER, 36, 37)
+    capture.run(WORKER, 8, 38, other)
+    capture.wait(LOOP, 15, 38)
+    capture.iteration(0, 40, cpu=17, waited=23)
+    found = weights(capture)
+    assert found["gil_wait", "worker", "[garbage collection]"] == 20
+    assert found["gil_wait", "worker", "other"] == 3
+    (finding,) = (one for one in analyse(capture).findings if one.kind == "garbage_collection")
+    assert finding.stolen_ns == 20 * MS
+
+
+def test_wait_inside_a_collection_is_no_collecting() -> None:
+    """A finalizer let go of the GIL; what others did with it is theirs."""
+    capture = MadeCapture()
+    capture.run(WORKER, 10, 20, capture.stack(stack("work")))
+    capture.wait(LOOP, 10, 20)
+    capture.collection(LOOP, 5, 25)
+    capture.iteration(0, 30, cpu=20, waited=10)
+    assert weights(capture) == {
+        ("gil_wait", "worker", "work"): 10,
+        ("on_cpu", "MainThread", "[garbage collection]"): 10,
+        ("on_cpu", "MainThread", ""): 10,
+    }
 
 
 def test_blocked_time_has_the_stacks_of_what_blocked() -> None:
@@ -263,8 +378,8 @@ def test_unseen_is_told() -> None:
     """Lost events, samples, deep stacks and the reader's problems."""
     capture = MadeCapture(problems=["it was cut off"])
     capture.stack(stack("deep", truncated=True))
-    capture.event(EventKind.LOST, 0, 5, 0, count=1, b=12)
-    capture.event(EventKind.LOST, 0, 6, 0, count=9, b=1)
+    capture.event(EventKind.LOST, 0, 5, 0, count=1, a=12)
+    capture.event(EventKind.LOST, 0, 6, 0, count=9, a=1)
     capture.sample(LOOP, 7, 0)
     unseen = analyse(capture).unseen
     assert unseen.lost == {"ring_full": 12, "unknown": 1}

@@ -51,6 +51,71 @@ def test_verdict_on_other_causes_names_the_place() -> None:
     assert analyse(capture).verdict.endswith("93 % of that it was blocked, mostly in load (app/main.py:10)")
 
 
+def test_verdict_names_collections_and_a_second_cause_of_more_than_a_quarter() -> None:
+    """The place where it happened is nobody's fault."""
+    capture = MadeCapture()
+    capture.sample(LOOP, 20, capture.stack(stack("innocent")))
+    capture.sample(LOOP, 61, capture.stack(stack("score")))
+    capture.collection(LOOP, 0, 3, generation=1)
+    capture.collection(LOOP, 3, 60)
+    capture.iteration(0, 100, cpu=100)
+    assert analyse(capture).verdict.endswith(
+        "60 % of that it collected garbage (generation 2); 40 % it computed, mostly in score (app/main.py:10)"
+    )
+    capture.iteration(1000, 1100, cpu=100)
+    capture.collection(LOOP, 1000, 1100)
+    assert analyse(capture).verdict.endswith("80 % of that it collected garbage (generation 2)")
+
+
+@pytest.mark.parametrize(
+    ("queued", "words"),
+    [(0, "was off the CPU for a reason that was not recorded"), (80, "was ready to run and had no core")],
+)
+def test_verdict_counts_a_collection_without_a_core_once(queued: int, words: str) -> None:
+    """As a collection: half of the stall, and of each of its parts."""
+    capture = MadeCapture()
+    capture.schedule(0, 0)
+    capture.schedule(100, queued)
+    capture.collection(LOOP, 0, 52)
+    capture.iteration(0, 100, cpu=20)
+    assert analyse(capture).verdict.endswith(f"52 % of that it collected garbage (generation 2); 38 % it {words}")
+
+
+def test_verdict_says_that_the_holder_collected() -> None:
+    """Most of the time that it had the GIL."""
+    capture = MadeCapture()
+    capture.collection(WORKER, 5, 35)
+    capture.run(WORKER, 0, 40, capture.stack(stack("load")))
+    capture.wait(LOOP, 0, 40)
+    capture.iteration(0, 41, waited=40)
+    assert analyse(capture).verdict.endswith(
+        "98 % of that it waited for the GIL, held by worker, which collected garbage"
+    )
+
+
+def test_verdict_names_a_holder_without_a_core() -> None:
+    """It is not what the holder does that costs."""
+    capture = MadeCapture()
+    capture.run(WORKER, 0, 40, capture.stack(stack("spin")))
+    capture.schedule(0, 0, thread=WORKER)
+    capture.schedule(40, 30, 10, thread=WORKER)
+    capture.wait(LOOP, 0, 40)
+    capture.iteration(0, 40, waited=40)
+    assert analyse(capture).verdict.endswith(
+        "75 % of that it waited for the GIL while worker, which held it, had no core"
+    )
+
+
+def test_verdict_on_a_missing_core_counts_the_hand_over() -> None:
+    """A loop that the GIL waits for wants a core."""
+    capture = MadeCapture()
+    capture.wait(LOOP, 0, 10)
+    capture.schedule(10, 0)
+    capture.schedule(60, 30)
+    capture.iteration(0, 60, cpu=15, waited=10)
+    assert "67 % of that it was ready to run and had no core" in analyse(capture).verdict
+
+
 def test_verdict_on_unexplained_time_says_so() -> None:
     """Nothing is made up."""
     capture = MadeCapture()

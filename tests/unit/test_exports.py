@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope.analysis.model import WeightedStack
+from gilscope.analysis.names import COLLECTING
 from gilscope.capture import Code, Event, EventKind, Frame, Stack, Thread
 from gilscope.report import collapsed, perfetto, speedscope
 
@@ -28,7 +29,7 @@ STACKS = [
     WeightedStack("gil_wait", "exporter", OTHER_LINE, 3_000_000),
     WeightedStack("on_cpu", "MainThread", STACK, 1_000_200),
     WeightedStack("on_cpu", "MainThread", Stack((), truncated=False), 400),
-    WeightedStack("off_cpu", "MainThread", STACK, 0),
+    WeightedStack("blocked", "MainThread", STACK, 0),
 ]
 
 
@@ -54,6 +55,13 @@ def test_collapsed_names_cannot_break_a_line() -> None:
     assert text == ("on_cpu;t,\ufffdu;(outer frames not recorded);a,b\ufffd9 (x\ufffd\ufffd[31m,y:3) 7\n")
 
 
+def test_collection_is_a_name_without_a_file() -> None:
+    """In every format."""
+    stacks = [WeightedStack("on_cpu", "MainThread", Stack((COLLECTING, *STACK.frames), truncated=False), 7000)]
+    assert collapsed.render(stacks).endswith("work (/srv/work.py:12);[garbage collection] 7\n")
+    assert {"name": "[garbage collection]"} in speedscope.to_dict(stacks, name="x")["shared"]["frames"]
+
+
 def test_speedscope_has_a_profile_for_each_cause_in_nanoseconds() -> None:
     """Functions by where they begin, the thread outermost; the costliest cause opens first."""
     document = speedscope.to_dict(STACKS, name="app.gilscope")
@@ -71,7 +79,8 @@ def test_speedscope_has_a_profile_for_each_cause_in_nanoseconds() -> None:
             ("MainThread", "main", "work"): 3_000_600,
             ("MainThread", "(stack not seen)"): 400,
         },
-        "loop off CPU (stacks of the loop, blocked or without a core)": {},
+        "loop blocked (stacks of the loop, in system calls and locks)": {},
+        "loop stopped (stacks of the loop: it had no core, or the reason was not recorded)": {},
     }
     assert {"name": "work", "file": "/srv/work.py", "line": 10} in frames
     assert document["activeProfileIndex"] == 0

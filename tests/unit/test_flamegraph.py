@@ -6,13 +6,22 @@ import random
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from gilscope import cli
 from gilscope.analysis.model import WeightedStack
+from gilscope.analysis.names import COLLECTING
 from gilscope.capture import Code, Frame, Stack
 from gilscope.report import flamegraph
+from gilscope.report.layout import columns
+from gilscope.report.stacks import CAUSES
+from tests.capture_writer import CaptureWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SVG = "{http://www.w3.org/2000/svg}"
 MS = 1_000_000
@@ -93,20 +102,22 @@ def test_frames_are_as_wide_as_their_share_of_stall_time() -> None:
 
 
 def test_causes_stand_side_by_side_with_the_thread_below() -> None:
-    """One scale for the three, each named with what it cost; below is whose stack it is."""
+    """One scale for all, each named with what it cost; below is whose stack it is."""
     svg = render(
         weighted(75 * MS, MAIN, cause="gil_wait", thread="exporter"),
         weighted(20 * MS, MAIN),
-        weighted(5 * MS, MAIN, cause="off_cpu"),
+        weighted(3 * MS, MAIN, cause="blocked"),
+        weighted(2 * MS, MAIN, cause="stopped"),
     )
     assert [(frame.name, frame.left, frame.width) for frame in drawn(svg) if ":" in frame.name] == [
         ("all stalls: 100.00 ms, 100.0 %", 0, 100),
         ("waiting for the GIL: 75.00 ms, 75.0 %", 0, 75),
         ("loop on CPU: 20.00 ms, 20.0 %", 75, 20),
-        ("loop off CPU: 5.00 ms, 5.0 %", 95, 5),
+        ("loop blocked: 3.00 ms, 3.0 %", 95, 3),
+        ("loop stopped: 2.00 ms, 2.0 %", 98, 2),
     ]
     assert named(svg, "exporter").width == 75
-    assert {"waiting for the GIL", "75.00 ms", "5.0 %", "a title", "a subtitle"} <= set(text_of(svg).split("\n"))
+    assert {"waiting for the GIL", "75.00 ms", "3.0 %", "a title", "a subtitle"} <= set(text_of(svg).split("\n"))
 
 
 def test_equal_frames_are_merged_by_function_with_the_lines_in_the_tooltip() -> None:
@@ -132,10 +143,7 @@ def test_frames_lie_inside_their_callers() -> None:
     rng = random.Random(1)
     codes = [Code(f"f{n}", "/srv/x.py", n, 0) for n in range(30)]
     svg = render(
-        *(
-            weighted(rng.randint(1, 9 * MS), *rng.sample(codes, 6), cause=rng.choice(["gil_wait", "on_cpu", "off_cpu"]))
-            for _ in range(300)
-        )
+        *(weighted(rng.randint(1, 9 * MS), *rng.sample(codes, 6), cause=rng.choice([*CAUSES])) for _ in range(300))
     )
     rows: dict[float, list[Drawn]] = {}
     for frame in drawn(svg):
@@ -178,7 +186,7 @@ def test_narrow_frames_are_folded_into_one_and_the_picture_says_so() -> None:
 
 def test_causes_too_narrow_to_draw_are_in_the_legend_only() -> None:
     """Two of them together would be wide enough to fold, and have no name in common."""
-    rare = [weighted(MS // 5, MAIN, cause=cause) for cause in ("gil_wait", "off_cpu")]
+    rare = [weighted(MS // 5, MAIN, cause=cause) for cause in ("gil_wait", "blocked")]
     svg = render(weighted(1000 * MS, MAIN), *rare)
     assert [frame.name for frame in drawn(svg)][1:] == ["loop on CPU: 1,000.00 ms, 100.0 %", "MainThread", "main"]
     assert text_of(svg).count("0.20 ms") == 2
@@ -262,3 +270,60 @@ def test_picture_stands_alone() -> None:
     svg = render(weighted(MS, MAIN))
     assert set(re.findall(r"https?:[^\"\s]*", svg)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
     assert not re.search(r"\b(?:href|src|url\(|@import|fetch|XMLHttpRequest|eval|innerHTML)", svg)
+
+
+def test_title_that_is_too_long_ends_before_the_tools() -> None:
+    """They are 420 pixels on the right; wide characters count twice."""
+    for title in ("x" * 200, "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 200):
+        (shown,) = [
+            node.text or "" for node in parsed(flamegraph.render([], title=title, subtitle="")) if is_title(node)
+        ]
+        assert shown.endswith("\N{HORIZONTAL ELLIPSIS}")
+        assert 70 <= columns(shown) <= 72
+
+
+def is_title(node: ET.Element) -> bool:
+    """Return whether an element is the title that is drawn."""
+    return node.get("class") == "title"
+
+
+def test_subtitle_is_broken_and_moves_all_that_is_below_it() -> None:
+    """A verdict names two places, and their files are as long as they are."""
+    short = render(weighted(MS, MAIN))
+    said = flamegraph.render([weighted(MS, MAIN)], title="a title", subtitle="word " * 50)
+    lines = [line for line in text_of(said).split("\n") if line.startswith("word")]
+    assert [len(line) for line in lines] == [189, 60]
+    heights = [int(parsed(svg)[0].attrib["height"]) for svg in (short, said)]
+    assert heights[1] == heights[0] + 15
+    assert drawn(said) == drawn(short)
+    (lower,) = [node for node in parsed(said) if node.get("y") == "15" and node.tag == f"{SVG}svg"]
+    assert len([node for node in lower.iter() if "f" in node.get("class", "").split()]) == len(drawn(said))
+
+
+def test_collection_is_a_frame_without_a_file() -> None:
+    """In the colour of its cause, for it is what the thread did."""
+    svg = render(weighted(MS, MAIN, COLLECTING))
+    assert named(svg, "[garbage collection]").tooltip == ["[garbage collection]", "1.00 ms, 100.0 % of all stalls"]
+    (box,) = [node for node in parsed(svg) if node.findtext(f"{SVG}text") == "[garbage collection]"]
+    assert box.attrib["class"].startswith("f on_cpu")
+
+
+@pytest.mark.parametrize(
+    ("argv", "title"),
+    [
+        (["/venv/bin/python3.11", "/venv/bin/uvicorn", "app:app"], "Stalls of uvicorn app:app"),
+        (["/venv/bin/python", "-m", "uvicorn", "app:app"], "Stalls of uvicorn app:app"),
+        (["python3.14t", "serve.py"], "Stalls of serve.py"),
+        (["python", "-c", "print(1)"], "Stalls of python -c 'print(1)'"),
+        (["/usr/bin/serve", "a b"], "Stalls of serve 'a b'"),
+        (["python"], "Stalls of python"),
+        ([], "Stalls of app.gilscope"),
+    ],
+)
+def test_command_names_what_is_run(argv: list[str], title: str, tmp_path: Path) -> None:
+    """Not the interpreter, and not where things are installed."""
+    path = str(CaptureWriter({"argv": argv}).end().write(tmp_path / "app.gilscope"))
+    picture = tmp_path / "app.svg"
+    assert cli.main(["flamegraph", path, "-o", str(picture)]) == 0
+    (shown,) = [node.text for node in parsed(picture.read_text(encoding="utf-8")) if is_title(node)]
+    assert shown == title

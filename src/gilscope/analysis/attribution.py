@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gilscope.analysis.model import Held, Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from gilscope.analysis.moments import Reading
     from gilscope.analysis.timeline import Timeline
+
+# Readings further apart say little of one hold between them.
+_LONGEST_WINDOW_NS = 1_000_000_000
 
 
 class Run(NamedTuple):
@@ -169,20 +172,55 @@ def off_cpu_ns(start_ns: int, end_ns: int, blocked: Blocked) -> int:
     return max(0, end_ns - start_ns - blocked.gil_wait_ns)
 
 
-def without_core_ns(readings: list[tuple[int, int]], start_ns: int, end_ns: int) -> int:
+def without_core_ns(readings: Sequence[Reading], start_ns: int, end_ns: int, off_cpu_ns: int) -> int:
     """Return for how long a thread had no core between two times, at least.
 
-    A difference of two readings counts as far as it cannot have been outside: all of it when both are inside.
+    Of the difference between two readings, time in the run queue counts as far as it cannot have been outside, and time
+    off the CPU as far as the thread cannot have slept in it. The kernel adds time in the queue when it is over, so only
+    the readings next to the two times are looked at.
 
     Args:
-        readings: times, and nanoseconds spent in the run queue until then; sorted by time.
+        readings: from the last one before to the first one after.
         start_ns: from here.
         end_ns: to here.
+        off_cpu_ns: for how long the thread was off the CPU between the two times.
     """
+    inside = [reading for reading in readings if start_ns <= reading.at_ns <= end_ns]
     certain = 0
-    for (before, queued_before), (after, queued_after) in pairwise(readings):
-        inside = min(after, end_ns) - max(before, start_ns)
-        if inside > 0:
-            queued = min(queued_after - queued_before, after - before)
-            certain += max(0, queued - (after - before - inside))
+    for first in (*readings[:1], *inside[:1]):
+        for last in (*readings[-1:], *inside[-1:]):
+            window = last.at_ns - first.at_ns
+            outside = max(0, start_ns - first.at_ns) + max(0, last.at_ns - end_ns)
+            missing = max(0, first.at_ns - start_ns) + max(0, end_ns - last.at_ns)
+            queued = min(max(0, last.queued_ns - first.queued_ns), window)
+            slept = max(0, window - queued - max(0, last.cpu_ns - first.cpu_ns))
+            certain = max(certain, queued - outside, min(queued, off_cpu_ns - missing - slept))
     return certain
+
+
+def holder_without_core_ns(readings: Sequence[Reading], piece: Piece, runs: Timeline[Run]) -> int:
+    """Return for how long a holder of the GIL had no core in a piece of a wait, as far as the kernel's counters tell.
+
+    A thread that has the GIL wants a core. For how long it was on one between two readings is spread evenly over all
+    its holds between them; mostly there is one.
+
+    Args:
+        readings: of the holder, from the last one before the piece to the first one after it.
+        piece: a part of one hold.
+        runs: of all threads.
+    """
+    inside = [reading for reading in readings if piece.start_ns <= reading.at_ns <= piece.end_ns]
+    ns = piece.end_ns - piece.start_ns
+    if not readings:
+        return 0
+    is_spanned = bool(inside) and 2 * (inside[-1].at_ns - inside[0].at_ns) >= ns
+    first, last = inside[0] if is_spanned else readings[0], (inside or readings)[-1]
+    if last.at_ns - first.at_ns > _LONGEST_WINDOW_NS or runs.has_forgotten(first.at_ns):
+        return 0
+    held_ns = sum(
+        end - start for start, end, run in runs.between(first.at_ns, last.at_ns) if run.thread == piece.run.thread
+    )
+    if not held_ns:
+        return 0
+    off_ns = max(0, held_ns - max(0, last.cpu_ns - first.cpu_ns))
+    return min(ns * off_ns // held_ns, max(0, readings[-1].queued_ns - first.queued_ns))

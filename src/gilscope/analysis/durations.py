@@ -1,4 +1,4 @@
-"""Nanoseconds in words."""
+"""Numbers in words."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def percent(part: int, whole: int) -> str:
     """Return a share in words: `71 %`; `0 %` of nothing."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.0f} %" if share == 0 or share >= 1 else "<1 %"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something in words: `1 stall`, `1,204 stalls`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from gilscope.analysis.convoys import CONVOY_WAITS
 from gilscope.analysis.names import HANDING_OVER, UNKNOWN_HOLDER
-from gilscope.analysis.shares import share_out
 
 if TYPE_CHECKING:
     from gilscope.analysis.stalls import ClosedStall
 
-GIL_WAIT, ON_CPU, OFF_CPU = "gil_wait", "on_cpu", "off_cpu"
+GIL_WAIT, ON_CPU, BLOCKED, STOPPED = "gil_wait", "on_cpu", "blocked", "stopped"
 # So many others before the waiter's turn are a queue, and not two threads that meet.
 QUEUE_THREADS = 3
 
@@ -70,11 +69,12 @@ class Evidence:
         weights: by cause, thread and stack; they sum up to the stalled time.
         convoys: by loop.
         long_holds: by holder and stack.
+        starved: by holder that had no core.
         queue: waits in which at least QUEUE_THREADS others had the GIL.
         longest_queue: the most others in one wait.
         blocked: by loop and stack.
         cpu: by loop and stack, without garbage collections; of stalls that it would nearly have made alone.
-        collections: by generation.
+        collections: by generation, as far as the loop collected itself or waited for who did.
         handing_over_ns: waits in which nobody had the GIL.
         no_core_ns: what lacked a core beside the waits.
     """
@@ -83,6 +83,7 @@ class Evidence:
     weights: defaultdict[tuple[str, int, int], int] = field(default_factory=lambda: defaultdict(int))
     convoys: defaultdict[int, LoopConvoy] = field(default_factory=lambda: defaultdict(LoopConvoy))
     long_holds: defaultdict[tuple[int, int], Cost] = field(default_factory=_costs)
+    starved: defaultdict[int, Cost] = field(default_factory=lambda: defaultdict(Cost))
     queue: Cost = field(default_factory=Cost)
     longest_queue: int = 0
     blocked: defaultdict[tuple[int, int], Cost] = field(default_factory=_costs)
@@ -109,8 +110,9 @@ class Evidence:
         for stack, ns in closed.on_cpu.items():
             weights[ON_CPU, thread, stack] += ns
         for stack, ns in closed.blocked.items():
-            weights[OFF_CPU, thread, stack] += ns
-        weights[OFF_CPU, thread, 0] += parts.no_core_ns + parts.unattributed_ns
+            weights[BLOCKED, thread, stack] += ns
+        for stack, ns in closed.stopped.items():
+            weights[STOPPED, thread, stack] += ns
 
     def _add_waits(self, closed: ClosedStall) -> None:
         stall, sums = closed.stall, closed.stall.convoy
@@ -129,17 +131,17 @@ class Evidence:
                 self.queue.add(wait.ns)
         for (holder, stack, length_ns), ns in closed.long_holds.items():
             self.long_holds[holder, stack].add(ns, length_ns)
+        for holder, ns in closed.starved.items():
+            self.starved[holder].add(ns)
 
     def _add_own_time(self, closed: ClosedStall) -> None:
         thread, parts = closed.stall.thread, closed.stall.breakdown
         for stack, ns in closed.blocked.items():
             self.blocked[thread, stack].add(ns)
-        collecting_ns = 0
-        for start, end, collection in closed.collections:
-            self.collections[collection.generation].add(end - start)
-            collecting_ns += end - start if collection.thread == thread else 0
+        for collection in closed.collections:
+            self.collections[collection.what.generation].add(collection.stolen_ns)
         # A collection runs wherever the next object happened to be made: that place is not its cause.
-        own_ns = max(0, parts.on_cpu_ns - collecting_ns)
-        if closed.on_cpu and own_ns >= min(self.threshold_ns, parts.wall_ns / 2):
-            for stack, ns in zip(closed.on_cpu, share_out(own_ns, [*closed.on_cpu.values()]), strict=True):
+        computed = {stack: ns for stack, ns in closed.on_cpu.items() if stack >= 0}
+        if sum(computed.values()) >= min(self.threshold_ns, parts.wall_ns / 2):
+            for stack, ns in computed.items():
                 self.cpu[thread, stack].add(ns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gilscope.analysis import places
-from gilscope.analysis.durations import percent, spoken
+from gilscope.analysis.durations import counted, percent, spoken
 from gilscope.analysis.evidence import GIL_WAIT, Cost, Evidence
 from gilscope.analysis.model import Finding
 from gilscope.analysis.names import NOBODY
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _SHARE = 0.02
 # Of findings that name a place: more places than these are a flame graph.
 _PLACES = 3
+
+_MORE_CPU = (
+    "Give the process more CPU (look at the container's CPU limit first: throttling looks like this), "
+    "or start fewer busy threads and processes beside it."
+)
 
 # OpenTelemetry's names of them, by version: OtelBatchSpanProcessor, OtelBatchSpanRecordProcessor, ...
 _EXPORTER_THREADS = "OtelBatch"
@@ -113,14 +118,15 @@ def _gil_convoy(reader: _Reader) -> Iterator[Finding]:
             "Move the work of that thread out of the process, or into native code without the GIL; "
             "a shorter sys.setswitchinterval makes each wait shorter and everything else a little slower"
             + (". With asyncio's own loop an iteration pays only once." if uvloop else "."),
-            convoy.cost.ns,
+            # Without the hand-overs, which are not the holders' fault.
+            sum(convoy.holders.values()),
         )
 
 
 def _convoy_cost(convoy: LoopConvoy, reader: _Reader) -> str:
     cost = convoy.cost
-    waits = f"{convoy.waits} waits of about one switch interval each (mean {spoken(cost.ns // convoy.waits)})"
-    return f"{waits} in {cost.times} stalls: {reader.share(cost.ns)}"
+    waits = f"{convoy.waits:,} waits of about one switch interval each (mean {spoken(cost.ns // convoy.waits)})"
+    return f"{waits} in {counted(cost.times, 'stall')}: {reader.share(cost.ns)}"
 
 
 def _holders(convoy: LoopConvoy, names: Names) -> Iterator[str]:
@@ -154,27 +160,37 @@ def _exporter_thread(reader: _Reader) -> Iterator[Finding]:
 
 
 def _long_c_call(reader: _Reader) -> Iterator[Finding]:
-    by_place: defaultdict[tuple[int, Frame | None, Frame | None], Cost] = defaultdict(Cost)
+    calls: defaultdict[tuple[int, str | None], defaultdict[tuple[Frame | None, Frame | None], Cost]]
+    calls = defaultdict(lambda: defaultdict(Cost))
     for (thread, number), cost in reader.evidence.long_holds.items():
         stack = reader.names.stack(number)
-        by_place[thread, stack.frames[0] if stack.frames else None, places.own(stack)].merge(cost)
-    for (thread, leaf, own), cost in sorted(by_place.items(), key=lambda item: -item[1].ns)[:_PLACES]:
-        module = _c_module(leaf)
-        where = places.place(leaf) if leaf else "a place that no sample saw"
-        caller = f", called from {places.place(own)}" if own and own != leaf else ""
+        leaf = stack.frames[0] if stack.frames else None
+        calls[thread, _c_module(leaf)][leaf, places.own(stack)].merge(cost)
+    for (thread, module), by_place in calls.items():
+        largest = sorted(by_place.items(), key=lambda item: -item[1].ns)
+        total = Cost()
+        for _, cost in largest:
+            total.merge(cost)
+        holds = counted(total.times, "hold")
         yield Finding(
             "long_c_call",
             f"a call into native code ({module}) kept the GIL" if module else "a call into native code kept the GIL",
             (
-                f"{reader.names.thread(thread)} in {where}{caller}",
-                f"{cost.times} stalls on it: {reader.share(cost.ns)}; the longest hold {spoken(cost.longest_ns)}",
+                *(_call(reader.names.thread(thread), leaf, own, cost) for (leaf, own), cost in largest[:_PLACES]),
+                f"{holds} for {reader.share(total.ns)}; the longest hold {spoken(total.longest_ns)}",
                 "it was asked to let go after each switch interval and did not: native code is not interrupted"
                 + ("" if module else " (a thread that had lost its core would look the same)"),
             ),
             "Give it less at a time (smaller batches or documents, chunks), use a library that releases the GIL, "
             "or do it in another process.",
-            cost.ns,
+            total.ns,
         )
+
+
+def _call(thread_name: str, leaf: Frame | None, own: Frame | None, cost: Cost) -> str:
+    where = places.place(leaf) if leaf else "a place that no sample saw"
+    caller = f", called from {places.place(own)}" if own and own != leaf else ""
+    return f"{thread_name} in {where}{caller}: {spoken(cost.ns)}"
 
 
 def _c_module(leaf: Frame | None) -> str | None:
@@ -195,7 +211,7 @@ def _blocking_call(reader: _Reader) -> Iterator[Finding]:
                 places.place(frame) if frame else "the place was not recorded",
                 *([f"it was waiting in {places.place(leaf)}"] if leaf and leaf != frame else []),
                 *([f"called from the coroutine {places.place(ran)}"] if ran and ran != frame else []),
-                f"in {cost.times} stalls for {reader.share(cost.ns)}; the longest {spoken(cost.longest_ns)}",
+                f"in {counted(cost.times, 'stall')} for {reader.share(cost.ns)}; the longest {spoken(cost.longest_ns)}",
             ),
             "Await it instead (asyncio.sleep, an asynchronous client, an asyncio.Lock), "
             "or hand it to a thread with asyncio.to_thread.",
@@ -212,7 +228,7 @@ def _cpu_in_callback(reader: _Reader) -> Iterator[Finding]:
             (
                 places.place(frame) if frame else "no sample was taken, so the place is not known",
                 *([f"called from the coroutine {places.place(ran)}"] if ran and ran != frame else []),
-                f"in {cost.times} stalls for {reader.share(cost.ns)}; the longest {spoken(cost.longest_ns)}",
+                f"in {counted(cost.times, 'stall')} for {reader.share(cost.ns)}; the longest {spoken(cost.longest_ns)}",
             ),
             "Split it with await asyncio.sleep(0), make it cheaper, or move it to another process "
             "(a thread would still compete for the GIL).",
@@ -228,15 +244,29 @@ def _garbage_collection(reader: _Reader) -> Iterator[Finding]:
         "garbage_collection",
         "garbage collections stopped the loop",
         (
-            f"{total.times} in stalls took {reader.share(total.ns)}; the longest {spoken(total.longest_ns)}",
+            f"{total.times:,} in stalls took {reader.share(total.ns)}; the longest {spoken(total.longest_ns)}",
             *(
-                f"generation {generation}: {cost.times}, {spoken(cost.ns)}"
+                f"generation {generation}: {cost.times:,}, {spoken(cost.ns)}"
                 for generation, cost in sorted(reader.evidence.collections.items(), reverse=True)
             ),
         ),
         "Call gc.freeze() once the application has started, so that what lives for ever is not looked at again; "
         "raise gc.set_threshold; make fewer objects that live long (queued spans are such).",
         total.ns,
+    )
+
+
+def _holder_without_core(reader: _Reader) -> Iterator[Finding]:
+    holders = sorted(reader.evidence.starved.items(), key=lambda item: -item[1].ns)
+    yield Finding(
+        "holder_without_core",
+        "the GIL's holder had no core",
+        (
+            *(f"{reader.names.thread(holder)}: about {reader.share(cost.ns)}" for holder, cost in holders[:_PLACES]),
+            "the loop waited for the GIL, and its holder for a core: what ran there held up both (priority inversion)",
+        ),
+        _MORE_CPU,
+        sum(cost.ns for _, cost in holders),
     )
 
 
@@ -251,8 +281,7 @@ def _no_core(reader: _Reader) -> Iterator[Finding]:
             f"{spoken(evidence.handing_over_ns)} between the moment the GIL became free and the moment it was taken",
             f"together {reader.share(ns)}",
         ),
-        "Give the process more CPU (look at the container's CPU limit first: throttling looks like this), "
-        "or start fewer busy threads and processes beside it.",
+        _MORE_CPU,
         ns,
     )
 
@@ -264,7 +293,7 @@ def _too_many_threads(reader: _Reader) -> Iterator[Finding]:
         "many threads wanted the GIL at once",
         (
             f"up to {reader.evidence.longest_queue} of them had the GIL one after the other in one wait of the loop",
-            f"{queue.times} such waits took {reader.share(queue.ns)}; the longest {spoken(queue.longest_ns)}",
+            f"{counted(queue.times, 'such wait')}: {reader.share(queue.ns)}; the longest {spoken(queue.longest_ns)}",
         ),
         "Lower max_workers of thread pools to what the GIL can serve, or use processes for work that computes.",
         queue.ns,
@@ -279,6 +308,7 @@ KINDS: dict[str, Callable[[_Reader], Iterable[Finding]]] = {
     "blocking_call": _blocking_call,
     "cpu_in_callback": _cpu_in_callback,
     "garbage_collection": _garbage_collection,
+    "holder_without_core": _holder_without_core,
     "no_core": _no_core,
     "too_many_threads": _too_many_threads,
 }

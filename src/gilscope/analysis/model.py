@@ -214,6 +214,7 @@ class Stall:
         waits: the longest ones, in the order of time; `convoy` counts all of them.
         on_cpu: stacks of the loop's thread; the longest first. An empty stack is time that no sample saw.
         blocked: where the loop's thread was without the GIL and off the CPU; the longest first.
+        stopped: where it was off the CPU without having been blocked: what had no core, and what is unattributed.
         ran: the outermost coroutine that was seen in it, if one was.
     """
 
@@ -226,6 +227,7 @@ class Stall:
     waits: tuple[Wait, ...]
     on_cpu: tuple[StackTime, ...]
     blocked: tuple[StackTime, ...]
+    stopped: tuple[StackTime, ...]
     collections: tuple[Collection, ...]
     ran: Frame | None
 
@@ -240,9 +242,10 @@ class WeightedStack:
     """Time of stalls by cause, thread and stack; those of all stalls sum up to the stalled time.
 
     Attributes:
-        cause: `gil_wait`: what the holder of the GIL did while the loop waited; `on_cpu`, `off_cpu`: what the loop did.
+        cause: `gil_wait`: what the holder of the GIL did while the loop waited; `on_cpu`, `blocked`, `stopped`: what
+            the loop did, or was about to do when it had no core.
         thread_name: the holder's or the loop's; `(handing over)` and `(unknown holder)` where there is none.
-        stack: empty where nothing saw it.
+        stack: empty where nothing saw it; `[garbage collection]` is innermost where the thread collected.
     """
 
     cause: str
@@ -338,6 +341,7 @@ class Unseen:
         clock_error_ns: what was cut off so that the parts of stalls sum up.
         contradicted_ns: what was cut off from events that overlap and cannot.
         forgotten: iterations so long that what happened early in them was no longer remembered.
+        unnamed: threads that ended before their name was seen.
         problems: of reading the file, in words.
     """
 
@@ -351,6 +355,7 @@ class Unseen:
     clock_error_ns: int
     contradicted_ns: int
     forgotten: int
+    unnamed: tuple[str, ...]
     problems: tuple[str, ...]
 
 

@@ -15,8 +15,8 @@ _KEPT_INTERVALS = 1024
 # At a sample each 2 ms: eight seconds.
 _KEPT_MOMENTS = 4096
 
-# The state of a sample whose thread had the GIL.
-HOLDS = 1
+# The states of a sample whose thread had the GIL, and of one that did not want it either.
+HOLDS, NEITHER = 1, 3
 
 
 class Sample(NamedTuple):
@@ -28,6 +28,14 @@ class Sample(NamedTuple):
     state: int
 
 
+class Reading(NamedTuple):
+    """What the kernel says at one moment of the time that a thread has been ready without a core, and on one."""
+
+    at_ns: int
+    queued_ns: int
+    cpu_ns: int
+
+
 class Moments:
     """The last waits, blocked periods, samples and readings of the kernel's counters of one thread."""
 
@@ -37,7 +45,7 @@ class Moments:
         self.waits: Timeline[Waited] = Timeline(_KEPT_INTERVALS)
         self.blocked: Timeline[Blocked] = Timeline(_KEPT_INTERVALS)
         self.samples: list[Sample] = []
-        self.readings: list[tuple[int, int]] = []
+        self.readings: list[Reading] = []
 
     def add_sample(self, sample: Sample) -> None:
         """Remember a sample, wherever it belongs in the order of time."""
@@ -45,20 +53,27 @@ class Moments:
         if len(self.samples) >= 2 * _KEPT_MOMENTS:
             del self.samples[:_KEPT_MOMENTS]
 
-    def add_reading(self, at_ns: int, queued_ns: int) -> None:
-        """Remember a reading of the time spent in the run queue."""
-        insort(self.readings, (at_ns, queued_ns))
+    def add_reading(self, reading: Reading) -> None:
+        """Remember a reading of the kernel's counters."""
+        insort(self.readings, reading)
         if len(self.readings) >= 2 * _KEPT_MOMENTS:
             del self.readings[:_KEPT_MOMENTS]
 
     def holding(self, start_ns: int, end_ns: int) -> list[Sample]:
         """Return the samples between two times, both included, with a stack and the GIL; in the order of time."""
+        return self._sampled(start_ns, end_ns, HOLDS)
+
+    def elsewhere(self, start_ns: int, end_ns: int) -> list[Sample]:
+        """Return likewise those whose thread neither had the GIL nor waited for it; without a GIL, that is all."""
+        return self._sampled(start_ns, end_ns, NEITHER)
+
+    def _sampled(self, start_ns: int, end_ns: int, state: int) -> list[Sample]:
         samples = self.samples
         first = bisect_left(samples, start_ns, key=_at)
         last = bisect_right(samples, end_ns, key=_at)
-        return [sample for sample in samples[first:last] if sample.state == HOLDS and sample.stack]
+        return [sample for sample in samples[first:last] if sample.state == state and sample.stack]
 
-    def readings_around(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+    def readings_around(self, start_ns: int, end_ns: int) -> list[Reading]:
         """Return the readings between two times, with the last one before and the first one after."""
         first = max(0, bisect_right(self.readings, start_ns, key=_at) - 1)
         last = bisect_left(self.readings, end_ns, key=_at) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gilscope.capture import Stack
+from gilscope.capture import Code, Frame, Stack
 
 if TYPE_CHECKING:
     from gilscope.analysis.model import Recorded
@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 HANDING_OVER, UNKNOWN_HOLDER = -1, -2
 NOBODY = {HANDING_OVER: "(handing over)", UNKNOWN_HOLDER: "(unknown holder)"}
 
+# Stands innermost where a thread collected garbage: the collector has no frame.
+COLLECTING = Frame(Code("[garbage collection]", "", 0, 0), 0)
+
 _EMPTY = Stack((), truncated=False)
 _LOOPS = {0: "", 1: "asyncio", 2: "uvloop"}
+
+
+def collecting(stack: int) -> int:
+    """Return the number that stands for a stack in which garbage was being collected; it is below zero."""
+    return ~stack
 
 
 class Names:
@@ -28,8 +36,12 @@ class Names:
         """Return a thread's name; of one without a name its number."""
         if number in NOBODY:
             return NOBODY[number]
+        return self._threads[number].name if self.has_name(number) else f"thread {number}"
+
+    def has_name(self, number: int) -> bool:
+        """Return whether a thread's name was seen."""
         thread = self._threads.get(number)
-        return thread.name if thread and thread.name not in {"", "?"} else f"thread {number}"
+        return thread is not None and thread.name not in {"", "?"}
 
     def loop(self, number: int) -> str:
         """Return which kind of loop a thread runs, empty if none."""
@@ -43,4 +55,7 @@ class Names:
 
     def stack(self, number: int) -> Stack:
         """Return a stack; the empty one if it is not defined."""
+        if number < 0:
+            inside = self.stack(collecting(number))
+            return Stack((COLLECTING, *inside.frames), inside.truncated)
         return self._stacks.get(number, _EMPTY)

@@ -12,7 +12,7 @@ from gilscope.analysis.convoys import ConvoySums
 from gilscope.analysis.evidence import Evidence
 from gilscope.analysis.findings import findings
 from gilscope.analysis.model import Analysis, Unseen, WeightedStack
-from gilscope.analysis.moments import Moments, Sample
+from gilscope.analysis.moments import Moments, Reading, Sample
 from gilscope.analysis.names import NOBODY, Names
 from gilscope.analysis.stalls import Collected, OpenStall, close
 from gilscope.analysis.timeline import Timeline
@@ -127,17 +127,17 @@ class _Pass:
         self._moments[thread].add_sample(Sample(at_ns, since_ns, stack, state))
 
     def _schedule(self, event: Event) -> None:
-        self._moments[event.thread].add_reading(event.start_ns, event.a)
+        self._moments[event.thread].add_reading(Reading(event.start_ns, event.a, event.b))
 
     def _collection(self, event: Event) -> None:
-        _, _, thread, start_ns, duration_ns, _, generation, objects, _ = event
-        self._collections.add(start_ns, start_ns + duration_ns, Collected(thread, generation, objects))
+        _, _, thread, start_ns, duration_ns, stack, generation, objects, _ = event
+        self._collections.add(start_ns, start_ns + duration_ns, Collected(thread, generation, objects, stack))
 
     def _counters(self, event: Event) -> None:
         self._threads[event.thread].read_counters(event.count, event.a, event.b)
 
     def _lose(self, event: Event) -> None:
-        self._lost[_LOST.get(event.count, "unknown")] += event.b
+        self._lost[_LOST.get(event.count, "unknown")] += event.a
 
     def _iteration(self, event: Event) -> None:
         _, _, thread, start_ns, duration_ns, _, takes, cpu_ns, waited_ns = event
@@ -173,7 +173,7 @@ class _Pass:
         self._open.append(OpenStall(thread, start_ns, end_ns, parts, convoy, waits, blocked, seen))
 
     def _close(self, stall: OpenStall) -> None:
-        closed = close(stall, self._moments, self._collections)
+        closed = close(stall, self._moments, self._collections, self._runs)
         self._closed_until_ns = stall.end_ns
         self._evidence.add(closed)
         self._worst.add(closed)
@@ -201,7 +201,7 @@ class _Pass:
         )
         return Analysis(
             facts=known,
-            verdict=verdict(known, loops, stacks),
+            verdict=verdict(known, loops, stacks, self._evidence, names),
             findings=findings(self._evidence, loops, names),
             loops=tuple(loops),
             stalls=self._worst.told(names, known.started_ns),
@@ -230,5 +230,6 @@ class _Pass:
             clock_error_ns=sum(parts.clock_error_ns for parts in stalled),
             contradicted_ns=sum(timeline.contradicted_ns for timeline in overlapping),
             forgotten=self._forgotten,
+            unnamed=tuple(names.thread(thread) for thread in sorted(self._threads) if not names.has_name(thread)),
             problems=tuple(capture.problems),
         )

@@ -29,6 +29,8 @@ def library_file(file: str) -> str | None:
 
 def place(frame: Frame) -> str:
     """Return a frame in words, `handler (app/main.py:12)`: a library's file in full, of others the last two parts."""
+    if not frame.code.file:  # garbage collection
+        return frame.code.name
     file = library_file(frame.code.file) or "/".join(frame.code.file.split("/")[-2:])
     return f"{frame.code.name} ({file}:{frame.line or frame.code.first_line})"
 

@@ -5,28 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gilscope.analysis import places
-from gilscope.analysis.durations import percent, spoken
-from gilscope.analysis.evidence import GIL_WAIT, OFF_CPU, ON_CPU
+from gilscope.analysis.durations import counted, percent, spoken
+from gilscope.analysis.evidence import BLOCKED, GIL_WAIT, ON_CPU, STOPPED
+from gilscope.analysis.names import COLLECTING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from gilscope.analysis.evidence import Evidence
     from gilscope.analysis.model import Facts, Held, LoopAccount, Parts, WeightedStack
-    from gilscope.capture import Stack
+    from gilscope.analysis.names import Names
 
 # A holder is "the" holder from this share of all holds on, and the one that did it mostly from a half.
 _ALONE = 0.9
+# From this share of the stalled time on, the second cause is named too.
+_SECOND = 0.25
+# What the loop's thread did itself.
+_OWN = ON_CPU, STOPPED
 
 
-def verdict(facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[WeightedStack]) -> str:
+def verdict(
+    facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[WeightedStack], evidence: Evidence, names: Names
+) -> str:
     """Return the one sentence.
 
     Args:
         facts: what was recorded.
         loops: the one that was stalled longest first.
         stacks: those of all stalls.
+        evidence: of all stalls.
+        names: of the threads in it.
     """
-    sentence = _sentence(facts, loops, stacks)
+    sentence = _sentence(facts, loops, stacks, evidence, names)
     if facts.gil == "none":
         return f"{sentence}; this Python has no GIL"
     if facts.gil == "unavailable" and facts.events:
@@ -34,7 +44,9 @@ def verdict(facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[Weighte
     return sentence
 
 
-def _sentence(facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[WeightedStack]) -> str:
+def _sentence(
+    facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[WeightedStack], evidence: Evidence, names: Names
+) -> str:
     if not facts.events:
         return "the capture is empty: no thread did anything that is recorded"
     if not loops:
@@ -50,24 +62,61 @@ def _sentence(facts: Facts, loops: Sequence[LoopAccount], stacks: Sequence[Weigh
     stalled_ns = sum(loop.stalls.total_ns for loop in loops)
     longest_ns = max(loop.stalls.max_ns for loop in loops)
     who, of = ("the loop was", "of") if len(loops) == 1 else (f"{len(loops)} loops were", "together, in")
-    counted = "1 stall" if stalls == 1 else f"{stalls:,} stalls, longest {spoken(longest_ns)}"
-    return (
-        f"{who} stalled for {spoken(stalled_ns)} {of} {spoken(facts.duration_ns)} ({counted}); "
-        f"{_reason([loop.stall_parts for loop in loops], stacks)}"
+    longest = "" if stalls == 1 else f", longest {spoken(longest_ns)}"
+    how_long = f"{spoken(stalled_ns)} {of} {spoken(facts.duration_ns)} ({counted(stalls, 'stall')}{longest})"
+    reasons = _reasons([loop.stall_parts for loop in loops], stacks, evidence, names)
+    return "; ".join([f"{who} stalled for {how_long}", *reasons])
+
+
+def _reasons(
+    stalled: Sequence[Parts], stacks: Sequence[WeightedStack], evidence: Evidence, names: Names
+) -> Iterator[str]:
+    """Yield the largest cause, and the second if it matters too, each with its share and its culprit."""
+    wall_ns = sum(parts.wall_ns for parts in stalled)
+    causes = sorted(_causes(stalled, stacks, evidence, names), key=lambda cause: -cause[0])
+    for rank, (ns, words) in enumerate(causes[:2]):
+        if rank == 0 or ns > _SECOND * wall_ns:
+            yield f"{percent(ns, wall_ns)}{'' if rank else ' of that'} {words}"
+
+
+def _causes(
+    stalled: Sequence[Parts], stacks: Sequence[WeightedStack], evidence: Evidence, names: Names
+) -> Iterator[tuple[int, str]]:
+    """Yield every cause; together they are the stalled time."""
+    starved = sorted(((cost.ns, holder) for holder, cost in evidence.starved.items()), reverse=True)
+    starved_ns = sum(ns for ns, _ in starved)
+    held_ns = sum(parts.gil_wait_ns - parts.handing_over_ns for parts in stalled)
+    yield held_ns - starved_ns, "it waited for the GIL" + _holder(stalled, stacks)
+    if starved:
+        yield starved_ns, f"it waited for the GIL while {names.thread(starved[0][1])}, which held it, had no core"
+    collecting = {cause: _ns(stack for stack in stacks if _is(stack, cause, collecting=True)) for cause in _OWN}
+    yield sum(collecting.values()), "it collected garbage" + _generation(evidence)
+    computing = [stack for stack in stacks if _is(stack, ON_CPU, collecting=False)]
+    yield _ns(computing), "it computed" + _mostly(computing)
+    blocked = [stack for stack in stacks if stack.cause == BLOCKED]
+    yield _ns(blocked), "it was blocked" + _mostly(blocked)
+    no_core_ns = sum(parts.no_core_ns for parts in stalled)
+    unknown_ns = sum(parts.unattributed_ns for parts in stalled)
+    # A collection that had no core is a collection first.
+    collecting_ns = collecting[STOPPED] * no_core_ns // max(1, no_core_ns + unknown_ns)
+    yield no_core_ns - collecting_ns + evidence.handing_over_ns, "it was ready to run and had no core"
+    yield (
+        unknown_ns - (collecting[STOPPED] - collecting_ns),
+        "it was off the CPU for a reason that was not recorded",
     )
 
 
-def _reason(stalled: Sequence[Parts], stacks: Sequence[WeightedStack]) -> str:
-    wall_ns = sum(parts.wall_ns for parts in stalled)
-    reasons = {
-        "it waited for the GIL" + _holder(stalled, stacks): sum(parts.gil_wait_ns for parts in stalled),
-        "it computed" + _where(stacks, ON_CPU): sum(parts.on_cpu_ns for parts in stalled),
-        "it was blocked" + _where(stacks, OFF_CPU): sum(parts.blocked_ns for parts in stalled),
-        "it had no core": sum(parts.no_core_ns for parts in stalled),
-        "it was off the CPU for a reason that was not recorded": sum(parts.unattributed_ns for parts in stalled),
-    }
-    reason = max(reasons, key=lambda words: reasons[words])
-    return f"{percent(reasons[reason], wall_ns)} of that {reason}"
+def _is(stack: WeightedStack, cause: str, *, collecting: bool) -> bool:
+    return stack.cause == cause and (stack.stack.frames[:1] == (COLLECTING,)) == collecting
+
+
+def _ns(stacks: Iterable[WeightedStack]) -> int:
+    return sum(stack.ns for stack in stacks)
+
+
+def _generation(evidence: Evidence) -> str:
+    costs = evidence.collections
+    return f" (generation {max(costs, key=lambda generation: costs[generation].ns)})" if costs else ""
 
 
 def _holder(stalled: Sequence[Parts], stacks: Sequence[WeightedStack]) -> str:
@@ -78,7 +127,9 @@ def _holder(stalled: Sequence[Parts], stacks: Sequence[WeightedStack]) -> str:
     held_ns = sum(held.values())
     how = ", held by" if ns >= _ALONE * held_ns else ", held mostly by" if 2 * ns >= held_ns else ", held most by"
     others = "" if 2 * ns >= held_ns else f" of {len(held)} threads"
-    return f"{how} {name}{others}" + _where(stacks, GIL_WAIT, name)
+    return f"{how} {name}{others}" + _doing(
+        stack for stack in stacks if (stack.cause, stack.thread_name) == (GIL_WAIT, name)
+    )
 
 
 def _by_name(held: Iterable[Held]) -> dict[str, int]:
@@ -88,12 +139,15 @@ def _by_name(held: Iterable[Held]) -> dict[str, int]:
     return sums
 
 
-def _where(stacks: Sequence[WeightedStack], cause: str, thread_name: str | None = None) -> str:
-    """Return in which function most of it was, in words; nothing if that is not known."""
-    wanted: list[tuple[Stack, int]] = [
-        (stack.stack, stack.ns) for stack in stacks if stack.cause == cause and thread_name in {None, stack.thread_name}
-    ]
-    frame = places.mostly_in(wanted)
-    if frame is None:
-        return ""
-    return f" in {frame.code.name}" if cause == GIL_WAIT else f", mostly in {places.place(frame)}"
+def _doing(stacks: Iterable[WeightedStack]) -> str:
+    """Return what a holder of the GIL did most of the time; nothing if that is not known."""
+    frame = places.mostly_in((stack.stack, stack.ns) for stack in stacks)
+    if frame == COLLECTING:
+        return ", which collected garbage"
+    return f" in {frame.code.name}" if frame else ""
+
+
+def _mostly(stacks: Iterable[WeightedStack]) -> str:
+    """Return in which function most of it was; nothing if that is not known."""
+    frame = places.mostly_in((stack.stack, stack.ns) for stack in stacks)
+    return f", mostly in {places.place(frame)}" if frame else ""

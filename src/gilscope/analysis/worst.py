@@ -44,9 +44,9 @@ class Worst:
 
 def _told(closed: ClosedStall, names: Names, capture_start_ns: int) -> Stall:
     stall = closed.stall
-    on_cpu, blocked = _by_time(closed.on_cpu, names), _by_time(closed.blocked, names)
+    on_cpu, blocked, stopped = (_by_time(times, names) for times in (closed.on_cpu, closed.blocked, closed.stopped))
     waiting = [StackTime(names.stack(wait.stack), wait.ns) for wait in stall.waits]
-    ran = (places.coroutine(seen.stack) for seen in (*on_cpu, *blocked, *waiting))
+    ran = (places.coroutine(seen.stack) for seen in (*on_cpu, *blocked, *stopped, *waiting))
     return Stall(
         thread=stall.thread,
         loop_name=names.thread(stall.thread),
@@ -57,9 +57,10 @@ def _told(closed: ClosedStall, names: Names, capture_start_ns: int) -> Stall:
         waits=_waits(closed, names),
         on_cpu=on_cpu,
         blocked=blocked,
+        stopped=stopped,
         collections=tuple(
             Collection(found.thread, names.thread(found.thread), end - start, found.generation, found.objects)
-            for start, end, found in closed.collections
+            for start, end, found, _ in closed.collections
         ),
         ran=next((frame for frame in ran if frame), None),
     )

@@ -11,12 +11,12 @@ Times and durations are whole nanoseconds, and their keys end in `_ns`. The keys
     loops[]           thread, name, kind, iterations{}, parts{}, convoy{}, stalls{}, stall_parts{}, stall_convoy{}
     stalls[]          the worst: thread, loop_name, start_ns, since_start_ns, wall_ns, parts{}, convoy{}, ran,
                       waits[start_ns, duration_ns, timeouts, stack, holders[thread, name, stack, ns]],
-                      on_cpu[stack, ns], blocked[stack, ns],
+                      on_cpu[stack, ns], blocked[stack, ns], stopped[stack, ns],
                       collections[thread, name, duration_ns, generation, collected]
     stall_stacks[]    cause, thread_name, stack, ns; they sum up to stalled.total_ns
     threads[]         thread, native_id, name, loop, held_ns, waited_ns, takes, forced, longest_hold_ns, runs{}, waits{}
     unseen            lost{}, samples{}, samples_too_late, truncated_stacks, not_sampled_ns, unattributed_ns,
-                      unknown_holder_ns, clock_error_ns, contradicted_ns, forgotten, problems[]
+                      unknown_holder_ns, clock_error_ns, contradicted_ns, forgotten, unnamed[], problems[]
 
     percentiles       (iterations, stalls, runs, waits) count, total_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns
     parts             wall_ns, gil_wait_ns, held_by[thread, name, ns], handing_over_ns, unknown_holder_ns, on_cpu_ns,

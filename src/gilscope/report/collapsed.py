@@ -28,5 +28,8 @@ def render(stacks: Sequence[WeightedStack]) -> str:
 
 
 def _text(step: str | Frame) -> str:
-    text = step if isinstance(step, str) else f"{step.code.name} ({step.code.file}:{step.line})"
+    if isinstance(step, str):
+        text = step
+    else:
+        text = f"{step.code.name} ({step.code.file}:{step.line})" if step.code.file else step.code.name
     return printable(text).replace(";", ",")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from gilscope.report.layout import fitted, wrapped
 from gilscope.report.stacks import CAUSES, path, printable
 
 if TYPE_CHECKING:
@@ -28,21 +29,26 @@ _MAX_FRAMES = 10_000
 _NARROWEST_PX = 0.3
 _WIDTH_PX = 1200
 _ROW_PX = 18
-_TOP_PX = 122
+_TOP_PX = 138
 _BOTTOM_PX = 30
 # Where two letters of a name would be all that shows.
 _SLIM_PERCENT = 1.6
 _LONGEST_TEXT = 300
+_CUT = "\N{HORIZONTAL ELLIPSIS}"
+# What fits beside the tools, and below the title.
+_TITLE_COLUMNS = 72
+_SUBTITLE_COLUMNS, _SUBTITLE_LINES, _SUBTITLE_PX = 190, 3, 15
 _LINES_SHOWN = 5
 _SHADES = 4
-# Hues that stay apart with any colour vision.
-_HUES = {"gil_wait": 16, "on_cpu": 45, "off_cpu": 205}
+# Hues that stay apart with any colour vision, and how much of the colour there is, in %: no fault of the code is pale.
+_HUES = {"gil_wait": (16, 100), "on_cpu": (45, 100), "blocked": (205, 100), "stopped": (205, 25)}
 
 
 def _fills(saturation: int, lightness: int, step: int) -> str:
     return "".join(
-        f".gilscope-flame .{cause}{shade} rect{{fill:hsl({hue} {saturation}% {lightness + step * shade}%)}}\n"
-        for cause, hue in _HUES.items()
+        f".gilscope-flame .{cause}{shade} rect"
+        f"{{fill:hsl({hue} {saturation * strength // 100}% {lightness + step * shade}%)}}\n"
+        for cause, (hue, strength) in _HUES.items()
         for shade in range(_SHADES)
     )
 
@@ -66,9 +72,10 @@ _STYLE = f"""
 .gilscope-flame .f:hover rect,.gilscope-flame .f:focus-visible rect{{stroke:#000;stroke-width:2}}
 .gilscope-flame .hit rect{{fill:#d04fd8}}
 .gilscope-flame .hit text{{fill:#fff}}
-.gilscope-flame .tools{{font:12px system-ui,sans-serif;display:flex;gap:8px;justify-content:end;align-items:center}}
+.gilscope-flame .tools{{font:12px system-ui,sans-serif;display:flex;gap:8px;align-items:center;background:#fff;
+width:fit-content;margin-left:auto;padding-left:8px}}
 @media (prefers-color-scheme:dark){{
-.gilscope-flame{{background:#16181b}}
+.gilscope-flame,.gilscope-flame .tools{{background:#16181b}}
 .gilscope-flame text{{fill:#eee}}
 .gilscope-flame .tools{{color:#eee}}
 .gilscope-flame .quiet,.gilscope-flame .none{{fill:#9a9a9a}}
@@ -130,7 +137,7 @@ _SCRIPT = """
   reset.textContent = "Reset zoom";
   tools.append(found, field, reset);
   place.append(tools);
-  frames[0].node.before(place);
+  root.querySelector(".title").after(place);
 
   field.addEventListener("input", () => search(field.value.toLowerCase()));
   reset.addEventListener("click", () => zoom(frames[0]));
@@ -192,18 +199,25 @@ def render(stacks: Sequence[WeightedStack], *, title: str, subtitle: str) -> str
     frames = [_frame(box, tree.root) for box in boxes]
     rows = 1 + max((box.row for box in boxes), default=0)
     height = _TOP_PX + rows * _ROW_PX + _BOTTOM_PX
-    size = f'width="{_WIDTH_PX}" height="{height}" style="width:100%;min-width:800px"'
+    said = wrapped(printable(subtitle), _SUBTITLE_COLUMNS)[:_SUBTITLE_LINES]
+    lower = _SUBTITLE_PX * (len(said) - 1)
+    size = f'width="{_WIDTH_PX}" height="{height + lower}" style="width:100%;min-width:800px"'
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="gilscope-flame" {size}>',
             f"<title>{_text(title)}</title>",
             f"<style><![CDATA[{_STYLE}]]></style>",
             '<svg x="1%" width="98%">',
-            f'<text class="title" y="30">{_text(title)}</text>',
-            f'<text class="quiet" y="49">{_text(subtitle)}</text>',
+            f'<text class="title" y="30">{_text(fitted(title, _TITLE_COLUMNS, _CUT))}</text>',
+            *(
+                f'<text class="quiet" y="{49 + _SUBTITLE_PX * row}">{_text(line)}</text>'
+                for row, line in enumerate(said)
+            ),
+            f'<svg y="{lower}">',
             *_legend(tree.root),
             *(frames or [f'<text class="none" x="50%" y="{_TOP_PX + 14}">no stalls</text>']),
             f'<text class="quiet" y="{height - 11}">{_note(tree)}</text>',
+            "</svg>",
             "</svg>",
             f"<script><![CDATA[{_SCRIPT}]]></script>",
             "</svg>\n",
@@ -261,16 +275,16 @@ def _boxes(tree: _Tree) -> Iterator[_Box]:
 
 def _frame(box: _Box, root: _Node) -> str:
     node = box.node
-    name = node.key if isinstance(node.key, str) else node.key.name
-    where = "" if isinstance(node.key, str) else f"{node.key.file}:{node.key.first_line}"
+    code = None if isinstance(node.key, str) else node.key
+    name = code.name if code else str(node.key)
+    where = f"{code.file}:{code.first_line}" if code and code.file else ""
     if box.row <= 1:
         name = f"{CAUSES[box.cause][0] if box.row else name}: {_cost(node.ns, root.ns)}"
-    tooltip = "\n".join(
-        filter(None, [_text(name), _text(where), _cost(node.ns, root.ns) + " of all stalls", _lines(node.line_ns)])
-    )
+    lines = _lines(node.line_ns) if where else ""
+    tooltip = "\n".join(filter(None, [_text(name), _text(where), f"{_cost(node.ns, root.ns)} of all stalls", lines]))
     # One shade for each file, so that the border between two packages shows.
     shade = crc32(where.rpartition(":")[0].encode(errors="replace")) % _SHADES
-    kind = f"{box.cause}{shade}" if where else "word"
+    kind = f"{box.cause}{shade}" if code else "word"
     if box.row == 1:
         kind = f"{box.cause}0 cause"
     if 100 * node.ns < _SLIM_PERCENT * root.ns:
@@ -324,5 +338,5 @@ def _percent(ns: int, total_ns: int) -> str:
 
 def _text(text: str) -> str:
     """Return what can stand in XML as text or in an attribute, whatever the text was."""
-    shown = printable(text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}")
+    shown = printable(text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + _CUT)
     return html.escape(shown)

@@ -1,21 +1,12 @@
-"""Text on a terminal: columns, lines that fit, and nothing that a terminal would obey."""
+"""Text on a terminal: columns, and lines that fit."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-_CUT = ".."
 # Not between a number and its unit.
 _BREAKS = re.compile(r" (?!%|[mun]?s\b)")
-
-
-def printable(text: str) -> str:
-    """Return the text with a question mark for all that is no visible character or plain space.
-
-    Names in a capture may hold escape sequences, line ends, and marks that turn the direction of writing.
-    """
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def columns(text: str) -> int:
@@ -28,18 +19,18 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in {"W", "F", "A"} else 1
 
 
-def fitted(text: str, width: int) -> str:
-    """Return the text, cut with two dots where it is wider than the width."""
+def fitted(text: str, width: int, cut: str = "..") -> str:
+    """Return the text, ending in two dots or what else is given where it was wider than the width."""
     if columns(text) <= width:
         return text
-    room = width - len(_CUT)
+    room = width - columns(cut)
     kept = ""
     for character in text:
         room -= _columns(character)
         if room < 0:
             break
         kept += character
-    return (kept + _CUT)[: max(0, width)]
+    return (kept + cut)[: max(0, width)]
 
 
 def padded(text: str, width: int) -> str:
@@ -71,7 +62,5 @@ def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]
 
 
 def bar(part: int, whole: int, width: int) -> str:
-    """Return a bar as long as the part's share; of something it always shows something."""
-    if not whole or part <= 0:
-        return ""
-    return "#" * max(1, round(width * min(part, whole) / whole))
+    """Return a bar as long as the part's share, to the nearest character."""
+    return "#" * round(width * min(part, whole) / whole) if whole and part > 0 else ""

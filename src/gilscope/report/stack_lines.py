@@ -6,6 +6,7 @@ from collections import defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from gilscope.analysis.durations import counted
 from gilscope.analysis.places import library_file
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Files:
         }
 
     def name(self, frame: Frame) -> str:
-        """Return a frame as `function  file:line`."""
+        """Return a frame as `function  file:line`; without a file (garbage collection), its name."""
+        if not frame.code.file:
+            return frame.code.name
         file = self._short.get(frame.code.file, frame.code.file)
         return f"{frame.code.name}  {file}:{frame.line or frame.code.first_line}"
 
@@ -74,5 +77,4 @@ def _folded(frames: list[Frame]) -> str:
     packages = dict.fromkeys(
         (library_file(frame.code.file) or "").partition("/")[0].removesuffix(".py") for frame in frames
     )
-    counted = "1 frame" if len(frames) == 1 else f"{len(frames)} frames"
-    return f".. {counted} of {', '.join(packages)}"
+    return f".. {counted(len(frames), 'frame')} of {', '.join(packages)}"

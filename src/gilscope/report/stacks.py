@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,14 +14,11 @@ if TYPE_CHECKING:
 CAUSES = {
     "gil_wait": ("waiting for the GIL", "stacks of the threads that held it"),
     "on_cpu": ("loop on CPU", "stacks of the loop"),
-    "off_cpu": ("loop off CPU", "stacks of the loop, blocked or without a core"),
+    "blocked": ("loop blocked", "stacks of the loop, in system calls and locks"),
+    "stopped": ("loop stopped", "stacks of the loop: it had no core, or the reason was not recorded"),
 }
 NO_STACK = "(stack not seen)"
 OUTER_MISSING = "(outer frames not recorded)"
-
-# Control characters, those that reverse the direction of text, and what XML cannot say. A terminal or a browser obeys
-# some of them, and the text is whatever the recorded program called its functions.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def of_cause(stacks: Iterable[WeightedStack], cause: str) -> list[WeightedStack]:
@@ -39,5 +35,11 @@ def path(weighted: WeightedStack) -> Sequence[str | Frame]:
 
 
 def printable(text: str) -> str:
-    """Return the text with every character replaced that is there to be obeyed and not to be read."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Return the text with every character replaced that is there to be obeyed and not to be read.
+
+    Names in a capture are whatever the recorded program chose. Escape sequences, line ends, marks that turn the
+    direction of writing and what XML cannot say are among what Unicode calls not printable.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gilscope.analysis.durations import percent, spoken
-from gilscope.report.layout import bar, fitted, padded, printable, wrapped
+from gilscope.analysis.durations import counted, percent, spoken
+from gilscope.report.layout import bar, fitted, padded, wrapped
 from gilscope.report.stack_lines import Files, stack_lines
+from gilscope.report.stacks import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ _STACKS = 2
 _WORTH = 0.1
 _SHAPES = {
     "convoy": "many waits of one switch interval each: the holder runs Python code",
-    "long_hold": "long holds: the holder is in native code that keeps the GIL",
+    "long_hold": "long holds, whose holder did not let go when asked to",
     "mixed": "waits of different lengths",
 }
 
@@ -56,13 +57,13 @@ def _heading(text: str) -> Iterator[str]:
 
 def _facts(analysis: Analysis, width: int) -> Iterator[str]:
     facts = analysis.facts
-    loops = ", ".join(f"{loop.name} ({loop.kind})" for loop in analysis.loops) or "none"
+    loops = ", ".join(f"{loop.name} ({loop.kind})" for loop in analysis.loops)
     cut = "" if facts.complete else "; cut off, as the recording was not stopped in order"
     yield ""
     yield from wrapped(" ".join(facts.argv) or "unknown", width, "Command   ", " " * 10)
     yield from wrapped(f"{spoken(facts.duration_ns)}, {facts.events:,} events{cut}", width, "Recorded  ", " " * 10)
-    stall = f"an iteration of {spoken(facts.threshold_ns)} or more is a stall"
-    yield from wrapped(f"{loops}; {stall}", width, "Loops     ", " " * 10)
+    stall = f"; an iteration of {spoken(facts.threshold_ns)} or more is a stall"
+    yield from wrapped(loops + stall if loops else "none", width, "Loops     ", " " * 10)
     yield from wrapped(facts.python or "unknown", width, "Python    ", " " * 10)
 
 
@@ -84,9 +85,10 @@ def _loop(loop: LoopAccount, analysis: Analysis, width: int) -> Iterator[str]:
     yield from _heading(f"Loop {loop.name} ({loop.kind}), busy {busy} of the time")
     yield "               count       p50       p90       p99     p99.9       max     total"
     yield _percentiles("iterations", loop.iterations)
-    yield _percentiles("stalls", loop.stalls)
+    if loop.stalls.count:
+        yield _percentiles("stalls", loop.stalls)
     yield ""
-    yield f"{'Where the time went':<34}{'all iterations':>20}{'stalls':>20}"
+    yield f"{'Where the time went':<34}{'all iterations':>20}" + (f"{'stalls':>20}" if loop.stalls.count else "")
     yield from _parts(loop.parts, loop.stall_parts, width)
     if loop.stalls.count:
         convoy = loop.stall_convoy
@@ -98,8 +100,8 @@ def _loop(loop: LoopAccount, analysis: Analysis, width: int) -> Iterator[str]:
 def _waits(convoy: Convoy) -> str:
     if not convoy.waits:
         return "no wait for it"
-    counted = "1 wait" if convoy.waits == 1 else f"{convoy.waits:,} waits, mean {spoken(convoy.mean_wait_ns)}"
-    return f"{counted}, longest {spoken(convoy.longest_wait_ns)}: {_SHAPES[convoy.shape]}"
+    mean = "" if convoy.waits == 1 else f", mean {spoken(convoy.mean_wait_ns)}"
+    return f"{counted(convoy.waits, 'wait')}{mean}, longest {spoken(convoy.longest_wait_ns)}: {_SHAPES[convoy.shape]}"
 
 
 def _percentiles(name: str, found: Percentiles) -> str:
@@ -132,8 +134,10 @@ def _parts(every: Parts, stalled: Parts, width: int) -> Iterator[str]:
     ]
     for name, all_ns, stalled_ns in rows:
         if all_ns or stalled_ns or not name.startswith(" "):
-            cells = _cell(all_ns, every.wall_ns) + _cell(stalled_ns, stalled.wall_ns)
-            yield f"{padded(printable(name), 34)}{cells}  {bar(stalled_ns, stalled.wall_ns, max(0, width - 78))}"
+            cells, ns, whole_ns = _cell(all_ns, every.wall_ns), all_ns, every.wall_ns
+            if stalled.wall_ns:
+                cells, ns, whole_ns = cells + _cell(stalled_ns, stalled.wall_ns), stalled_ns, stalled.wall_ns
+            yield f"{padded(printable(name), 34)}{cells}  {bar(ns, whole_ns, max(0, width - 78))}"
 
 
 def _cell(ns: int, whole_ns: int) -> str:
@@ -141,7 +145,7 @@ def _cell(ns: int, whole_ns: int) -> str:
 
 
 def _stacks(stall: Stall) -> Iterator[Stack]:
-    for time in (*stall.on_cpu[:_STACKS], *stall.blocked[:_STACKS]):
+    for time in (*stall.on_cpu[:_STACKS], *stall.blocked[:_STACKS], *stall.stopped[:_STACKS]):
         yield time.stack
     for wait in stall.waits:
         yield wait.stack
@@ -165,16 +169,22 @@ def _stall(number: int, stall: Stall, files: Files, width: int) -> Iterator[str]
         yield f"    ran {files.name(stall.ran)}"
     if stall.convoy.waits:
         yield from wrapped(f"GIL: {_waits(stall.convoy)}", width, "    ", "      ")
+    off_cpu = "no core, in" if parts.no_core_ns >= parts.unattributed_ns else "off the CPU, in"
     stacks = [
         *(("waited for the GIL in", stack, ns) for stack, ns in _waiters(stall.waits)[:_STACKS]),
         *((f"GIL held by {name} in", stack, ns) for (name, stack), ns in _holders(stall.waits)[:_STACKS]),
         *(("computed in", time.stack, time.ns) for time in stall.on_cpu[:_STACKS]),
         *(("blocked in", time.stack, time.ns) for time in stall.blocked[:_STACKS]),
+        *((off_cpu, time.stack, time.ns) for time in stall.stopped[:_STACKS]),
     ]
-    for title, stack, ns in stacks:
+    # What the loop's thread did and what it lacked a core for are the same places: each is shown once.
+    titles: dict[Stack, list[str]] = {}
+    for what, stack, ns in stacks:
         if ns >= _WORTH * stall.wall_ns:
-            yield f"    {title} ({spoken(ns)})"
-            yield from (f"      {line}" for line in stack_lines(stack, files))
+            titles.setdefault(stack, []).append(f"{what} ({spoken(ns)})")
+    for stack, of_stack in titles.items():
+        yield from wrapped("; ".join(of_stack), width, "    ", "      ")
+        yield from (f"      {line}" for line in stack_lines(stack, files))
     for collection in stall.collections:
         length = spoken(collection.duration_ns)
         yield f"    garbage collection, generation {collection.generation}, {length} in {collection.name}"
@@ -217,18 +227,27 @@ def _threads(analysis: Analysis) -> Iterator[str]:
 
 def _unseen(unseen: Unseen, stalled_ns: int, width: int) -> Iterator[str]:
     lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in unseen.lost.items() if count)
-    samples = ", ".join(f"{count:,} {what}" for what, count in unseen.samples.items())
+    samples = ", ".join(f"{count:,} {what}" for what, count in unseen.samples.items() if count)
     too_late = f"; {unseen.samples_too_late:,} came too late to be used" if unseen.samples_too_late else ""
     lines = [
-        f"samples: {samples}{too_late}" if samples else "no samples were taken",
+        f"samples: {samples}{too_late}" if samples else "no sample was taken: they are of long iterations only",
         f"lost events: {lost}" if lost else "no event was lost",
         *_missing("of the stalled time has no stack", unseen.not_sampled_ns, stalled_ns),
         *_missing("of the stalled time was off the CPU for an unknown reason", unseen.unattributed_ns, stalled_ns),
         *_missing("of the stalled time was GIL wait for an unknown holder", unseen.unknown_holder_ns, stalled_ns),
         *_missing("was cut off so that the parts of stalls sum up", unseen.clock_error_ns, stalled_ns),
         *_missing("was cut off from events that overlap and should not", unseen.contradicted_ns, stalled_ns),
-        *([f"{unseen.truncated_stacks:,} stacks are deeper than could be kept"] if unseen.truncated_stacks else []),
-        *([f"{unseen.forgotten:,} iterations were too long to remember all of them"] if unseen.forgotten else []),
+        *(
+            [f"{counted(unseen.truncated_stacks, 'stack')} had more frames than could be kept"]
+            if unseen.truncated_stacks
+            else []
+        ),
+        *([f"no name was seen of {', '.join(unseen.unnamed)}"] if unseen.unnamed else []),
+        *(
+            [f"{counted(unseen.forgotten, 'iteration')} took too long to be remembered whole"]
+            if unseen.forgotten
+            else []
+        ),
         *(f"the file {problem}" for problem in unseen.problems),
     ]
     yield from _heading("What was not seen")

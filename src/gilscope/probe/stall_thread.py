@@ -1,0 +1,115 @@
+"""The thread that tells of stalls. Between two it sleeps in native code, without the GIL and without a timer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from gilscope.probe.rate_limit import RateLimit
+from gilscope.probe.stall import Stall
+from gilscope.probe.totals import thread_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gilscope.probe.session import Session
+
+logger = logging.getLogger("gilscope")
+
+_LOGGED_EVERY_S = 10.0
+_ASLEEP_S = 86_400.0
+_WAKE_EVERY_S = 0.01
+# For a callback that is at it when the watch ends; after that it is left to itself.
+_CALLBACK_S = 5.0
+
+
+def log_stall(stall: Stall, left_out: int) -> None:
+    """The stall is in the log."""
+    logger.warning("%s%s", stall, f" ({left_out} more were left out)" if left_out else "")
+
+
+class StallThread:
+    """Fetches stalls as they end, and hands each to a callback, or to the log."""
+
+    def __init__(
+        self,
+        session: Session,
+        keep: Callable[[Stall], object],
+        on_stall: Callable[[Stall], object] | None,
+        *,
+        log: bool,
+    ) -> None:
+        """The thread runs.
+
+        Args:
+            session: with totals; it must not be stopped before this is.
+            keep: called with every stall, first; must not raise.
+            on_stall: called with every stall; what it raises is logged.
+            log: without a callback, stalls are logged.
+        """
+        self._session = session
+        self._keep = keep
+        self._on_stall = on_stall
+        self._log = log
+        self._stalls_limit = RateLimit(_LOGGED_EVERY_S)
+        self._errors_limit = RateLimit(_LOGGED_EVERY_S)
+        self._names: dict[int, str] = {}
+        self._stopping = False
+        self._in_native = False
+        self._thread = threading.Thread(target=self._run, name="gilscope-stalls", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The thread does not use the native side any more, and has ended, unless a callback keeps it.
+
+        Threading: any, this thread's own too.
+        """
+        self._stopping = True
+        deadline = time.monotonic() + _CALLBACK_S
+        if threading.current_thread() is self._thread:
+            return
+        while self._thread.is_alive() and (self._in_native or time.monotonic() < deadline):
+            # More than once, for it may have looked at `_stopping` and not be asleep yet.
+            self._session.native.wake()
+            self._thread.join(_WAKE_EVERY_S)
+
+    def _run(self) -> None:
+        # A callback that forks goes on in the child, where nobody tells of stalls.
+        while not self._stopping and self._session.running:
+            stall = self._next()
+            if stall is not None:
+                self._keep(stall)
+                self._tell(stall)
+
+    def _next(self) -> Stall | None:
+        # Set before `_stopping` is looked at, so that `stop` sees either this or an end.
+        self._in_native = True
+        try:
+            native = None if self._stopping else self._session.native.next_stall(_ASLEEP_S)
+            return None if native is None else Stall.of(native, self._named(native))
+        finally:
+            self._in_native = False
+
+    def _named(self, native: Mapping[str, Any]) -> Mapping[int, str]:
+        numbers = {native["thread"], *(holder["thread"] for holder in native["holders"])}
+        if any(not self._names.get(number) for number in numbers):
+            self._names = thread_names(self._session.native.threads())
+        return self._names
+
+    def _tell(self, stall: Stall) -> None:
+        # Whatever a callback, a filter or a handler raises, CancelledError included: the next stall is told.
+        with contextlib.suppress(BaseException):
+            if self._on_stall is not None:
+                self._call(self._on_stall, stall)
+            elif self._log and (left_out := self._stalls_limit.admit()) is not None:
+                log_stall(stall, left_out)
+
+    def _call(self, on_stall: Callable[[Stall], object], stall: Stall) -> None:
+        try:
+            on_stall(stall)
+        except BaseException:
+            if (left_out := self._errors_limit.admit()) is not None:
+                logger.exception("on_stall failed%s", f" ({left_out} more failures were left out)" if left_out else "")

@@ -1,0 +1,1 @@
+"""What the probe says of programs whose truth is known."""
