@@ -87,7 +87,11 @@ def extension(pyx: Path) -> Extension:
     name = pyx.stem.removeprefix("_")
     return Extension(
         f"gilscope.{pyx.stem}",
-        sources=[str(pyx), *sorted(map(str, Path("ext", name).glob("*.c"))), *(PROBE_CORE if name == "probe" else CORE)],
+        sources=[
+            str(pyx),
+            *sorted(map(str, Path("ext", name).glob("*.c"))),
+            *(PROBE_CORE if name == "probe" else CORE),
+        ],
         depends=HEADERS,
         include_dirs=["ext", "ext/core", f"ext/{name}"],
     )

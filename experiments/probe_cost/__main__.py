@@ -16,7 +16,8 @@ import uvloop
 from experiments.probe.experiment import ProbeExperiment, main, needs
 from experiments.probe_cost import hooks
 from experiments.probe_cost.closed_loop import load
-from experiments.probe_cost.server import ALWAYS_ON, RECORDING
+from experiments.probe_cost.server import ALWAYS_ON, NOTHING, RECORDING
+from experiments.probe_cost.turns import by_turns
 from experiments.probe_truth.tools import PySpy, py_spy_missing
 from experiments.spans.experiment import ROOT, Metric, Target
 from experiments.spans.process import Cores
@@ -25,15 +26,18 @@ from loadtests.child import Child
 if TYPE_CHECKING:
     from experiments.spans.experiment import Figures, Sizes
 
-NOTHING, PY_SPY, VIZTRACER = "nothing", "py-spy, 100 Hz", "VizTracer"
+PY_SPY, VIZTRACER = "py-spy, 100 Hz", "VizTracer"
 CONTENDED = ", contended"
 HOOKS = "gilscope, hooks alone"
+TURNS = ", by turns"
 _START_TIMEOUT_S = 30.0
 
 
 def block(arm: str, sizes: Sizes) -> Figures:
     """Return what one arm costs."""
-    return hooks_alone() if arm == HOOKS else loaded(arm, sizes)
+    if arm == HOOKS:
+        return hooks_alone()
+    return turned(arm.removesuffix(TURNS), sizes) if arm.endswith(TURNS) else loaded(arm, sizes)
 
 
 def hooks_alone() -> Figures:
@@ -45,6 +49,29 @@ def hooks_alone() -> Figures:
     if hooks.counting_missing() is None:
         figures["added_instructions"] = hooks.added_instructions()
     return figures
+
+
+def turned(tool: str, sizes: Sizes) -> Figures:
+    """Watch and leave alone, by turns, a server that is loaded as much as it can bear."""
+    cores = Cores.choose()
+    allowed = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--tool", NOTHING, "--capture", str(Path(folder, "server.gilscope")), "--core", str(cores.tested)]
+        server = Child("experiments.probe_cost.server", options, timeout_s=_START_TIMEOUT_S)
+        try:
+            os.sched_setaffinity(0, {cores.others})
+            return uvloop.run(
+                by_turns(
+                    server,
+                    tool,
+                    connections=int(sizes["connections"]),
+                    pairs=int(sizes["pairs"]),
+                    seconds=sizes["turn"],
+                )
+            )
+        finally:
+            os.sched_setaffinity(0, allowed)
+            server.stop()
 
 
 def loaded(arm: str, sizes: Sizes) -> Figures:
@@ -95,6 +122,9 @@ EXPERIMENT = ProbeExperiment(
         NOTHING + CONTENDED: lambda: None,
         ALWAYS_ON + CONTENDED: partial(needs, "gilscope._probe"),
         RECORDING + CONTENDED: partial(needs, "gilscope._probe"),
+        NOTHING + TURNS: lambda: None,
+        ALWAYS_ON + TURNS: partial(needs, "gilscope._probe"),
+        RECORDING + TURNS: partial(needs, "gilscope._probe"),
         HOOKS: partial(needs, "gilscope._probe"),
     },
     metrics=(
@@ -104,19 +134,24 @@ EXPERIMENT = ProbeExperiment(
         Metric("busy", "its core busy", "%"),
     ),
     details=(
+        Metric("throughput_ratio", "throughput with it, to that without", ""),
+        Metric("cpu_ratio", "CPU time of a request with it, to that without", ""),
         Metric("added_ns", "added to a drop and take", "ns"),
         Metric("added_instructions", "added to a drop and take", "instructions"),
     ),
     targets=(
-        Target("throughput, always on", "requests_per_s", ALWAYS_ON, 0.99, "more", NOTHING),
-        Target("throughput, recording", "requests_per_s", RECORDING, 0.97, "more", NOTHING),
-        Target("the same, contended", "requests_per_s", RECORDING + CONTENDED, 0.97, "more", NOTHING + CONTENDED),
+        Target("throughput, always on", "throughput_ratio", ALWAYS_ON + TURNS, 0.99, "more"),
+        Target("throughput, recording", "throughput_ratio", RECORDING + TURNS, 0.97, "more"),
+        Target("CPU time of a request, always on", "cpu_ratio", ALWAYS_ON + TURNS, 1.01),
+        Target("CPU time of a request, recording", "cpu_ratio", RECORDING + TURNS, 1.03),
+        # What the two above would be without a probe: how far the machine lets us see.
+        Target("the same, nothing by turns with nothing", "throughput_ratio", NOTHING + TURNS, 0.9, "more"),
         Target("added to letting go of the GIL and taking it again", "added_ns", HOOKS, 100.0),
         Target("the same", "added_instructions", HOOKS, 250.0),
     ),
     block=block,
-    full={"blocks": 11, "seconds": 3.0, "warm_up": 0.5, "connections": 256},
-    tiny={"blocks": 1, "seconds": 0.5, "warm_up": 0.1, "connections": 64},
+    full={"blocks": 5, "seconds": 3.0, "warm_up": 0.5, "connections": 256, "pairs": 10, "turn": 0.7},
+    tiny={"blocks": 1, "seconds": 0.5, "warm_up": 0.1, "connections": 64, "pairs": 2, "turn": 0.1},
     packages=("fastapi", "uvicorn", "uvloop", "py-spy", "viztracer", "gilscope"),
     placed="the server on one core, load and py-spy on another",
 )

@@ -1,6 +1,8 @@
 """`python -m experiments.probe_cost.server`: the chat service of the load tests on uvloop, without tracing, watched.
 
-A child (see `loadtests.child`) that says its port when it serves, and ends when its standard input closes.
+A child (see `loadtests.child`) that says its port when it serves, and ends when its standard input closes. For each
+line on its standard input, a tool or "nothing" in JSON, it is watched by that from then on, and says how many requests
+it has answered and what CPU time its process has used.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -25,26 +28,52 @@ if TYPE_CHECKING:
     import socket
 
 
-RECORDING, ALWAYS_ON = "gilscope, recording", "gilscope, always on"
+NOTHING, RECORDING, ALWAYS_ON = "nothing", "gilscope, recording", "gilscope, always on"
 
 
 class Server(uvicorn.Server):
     """Serves until standard input closes."""
+
+    def __init__(self, config: uvicorn.Config, tool: str, capture: Path) -> None:
+        super().__init__(config)
+        self._capture = capture
+        self._tool = NOTHING
+        self._captures = 0
+        self._watching: AbstractContextManager[Any] = nullcontext()
+        self.watch(tool)
+
+    def watch(self, tool: str) -> None:
+        """This process is watched by the tool, and by nothing else."""
+        if tool != self._tool:
+            self._watching.__exit__(None, None, None)
+            self._watching = watching(tool, self._capture.with_suffix(f".{self._captures}"))
+            self._watching.__enter__()
+            self._tool = tool
+            self._captures += 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """It serves; the parent has been told."""
         await super().startup(sockets)
         if self.started and sockets:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._hear)
-            sys.stdout.write(json.dumps({"port": sockets[0].getsockname()[1]}) + "\n")
-            sys.stdout.flush()
+            _say({"port": sockets[0].getsockname()[1]})
 
     def _hear(self) -> None:
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        self.should_exit = True
+        line = os.read(sys.stdin.fileno(), 4096)  # one line at a time: the parent waits for the answer
+        if line:
+            self.watch(json.loads(line))
+            _say({"requests": self.server_state.total_requests, "cpu_ns": time.process_time_ns()})
+        else:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self.should_exit = True
 
 
-def watching(tool: str, capture: str) -> AbstractContextManager[Any]:
+def _say(document: dict[str, int]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def watching(tool: str, capture: Path) -> AbstractContextManager[Any]:
     """Return what watches this process while it is entered."""
     if tool.startswith("gilscope"):
         import gilscope
@@ -71,8 +100,8 @@ def contend() -> None:
 def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser(prog="python -m experiments.probe_cost.server", description=__doc__)
-    parser.add_argument("--tool", choices=["nothing", RECORDING, ALWAYS_ON, "VizTracer"], required=True)
-    parser.add_argument("--capture", required=True, help="where gilscope records to")
+    parser.add_argument("--tool", choices=[NOTHING, RECORDING, ALWAYS_ON, "VizTracer"], required=True)
+    parser.add_argument("--capture", type=Path, required=True, help="where gilscope records to")
     parser.add_argument("--core", type=int, required=True, help="run on this core only")
     parser.add_argument("--contended", action="store_true", help="with a thread in the background that wants the GIL")
     options = parser.parse_args()
@@ -87,8 +116,9 @@ def main() -> None:
         access_log=False,
         log_level="warning",
     )
-    with watching(options.tool, options.capture):
-        Server(config).run(sockets=[bound_socket("127.0.0.1", 0)])
+    server = Server(config, options.tool, options.capture)
+    server.run(sockets=[bound_socket("127.0.0.1", 0)])
+    server.watch(NOTHING)
 
 
 if __name__ == "__main__":

@@ -180,10 +180,12 @@ static struct {
 static unsigned pages_used;
 static unsigned pages_next;
 
+static pid_t own_process; /* getpid is a system call */
+
 static bool read_process(uintptr_t from, void *to, size_t bytes) {
     struct iovec here = {to, bytes};
     struct iovec there = {(void *)from, bytes}; /* NOLINT(performance-no-int-to-ptr): it need not be mapped */
-    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)bytes;
+    return process_vm_readv(own_process, &here, 1, &there, 1, 0) == (ssize_t)bytes;
 }
 
 static const uint8_t *page_at(uintptr_t address) {
@@ -222,6 +224,7 @@ static bool peek(uintptr_t from, void *to, size_t bytes) {
 }
 
 int gs_frames_readable(void) {
+    own_process = getpid();
     uint64_t there = UINT64_C(0x67696c73636f7065), here = 0;
     errno = 0;
     if (read_process((uintptr_t)&there, &here, sizeof here)) {
@@ -244,6 +247,7 @@ static struct copied copies[GS_COPIED_CODES];
 static uint32_t copies_made;
 
 void gs_frames_forget(void) {
+    own_process = getpid();
     memset(copies, 0, sizeof copies);
     copies_made = 0;
 }
@@ -398,8 +402,8 @@ static uintptr_t peek_bottom(const PyThreadState *thread) {
     return bottom;
 }
 
-size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t room, gs_code_copied copied,
-                      void *context) {
+size_t gs_frames_peek(const PyThreadState *thread, uintptr_t *outermost, gs_raw_frame *frames, size_t room,
+                      gs_code_copied copied, void *context) {
     if (thread == NULL) {
         return 0;
     }
@@ -407,7 +411,8 @@ size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t 
         uintptr_t bottom = 0;
         size_t count = peek_stack(thread, frames, room, copied, context, &bottom);
         /* A frame that returns meanwhile is cut off from its caller: then the stack ends where no stack begins. */
-        if (count > 0 && peek_bottom(thread) == bottom) {
+        if (count > 0 && (bottom == *outermost || peek_bottom(thread) == bottom)) {
+            *outermost = bottom;
             return count;
         }
     }

@@ -39,10 +39,11 @@ typedef void (*gs_code_copied)(void *context, const gs_code_copy *copy);
 /* What a frame of a pinned code means; false: it is not pinned. Any thread, without the GIL. */
 bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *line);
 
-/* The stack of another thread of this process, or 0: it has none, or it went away while it was read.
+/* The stack of another thread of this process, or 0: it has none, or it went away while it was read. `*outermost` is where
+ * its outermost frame was the last time (0: not known): a stack that ends there again needs no second look.
  * Threads: the sampler only (it has a cache of its own), without the GIL. */
-size_t gs_frames_peek(const PyThreadState *thread, gs_raw_frame *frames, size_t room, gs_code_copied copied,
-                      void *context);
+size_t gs_frames_peek(const PyThreadState *thread, uintptr_t *outermost, gs_raw_frame *frames, size_t room,
+                      gs_code_copied copied, void *context);
 /* What gs_loop_runs says, from outside: false too if the thread has gone. The sampler only. */
 bool gs_frames_loop_runs(const PyThreadState *thread);
 /* Forgets what was copied; numbers start anew. */

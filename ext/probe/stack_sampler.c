@@ -19,6 +19,8 @@
 /* While nothing is long: often enough to see an iteration pass `after_ns`, seldom enough to cost 0.1 % of a core. */
 #define IDLE_PERIOD_NS (5 * GS_NS_PER_MS)
 #define REPORT_NS      GS_NS_PER_S
+/* Whoever is told takes the GIL for it. */
+#define TELL_NS        (100 * GS_NS_PER_MS)
 #define SCHEDULE_NS    (100 * GS_NS_PER_MS)
 #define STACK_BYTES    (256u << 10)
 
@@ -73,7 +75,8 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
     int64_t now_ns = gs_now_ns();
     if (state != GS_SAMPLE_WAITS) {
         /* A waiting thread tells its own stack when it is done (gil_trace.c), and exactly. */
-        frame_count = gs_frames_peek(gs_load(&thread->state), frames, GS_MAX_FRAMES, on_copied, NULL);
+        frame_count =
+            gs_frames_peek(gs_load(&thread->state), &thread->outermost, frames, GS_MAX_FRAMES, on_copied, NULL);
         if (frame_count == 0) {
             gs_add(&sampler.missed, 1);
         }
@@ -112,7 +115,7 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
     if (sampler.config.on_stall != NULL && now_ns - start_ns >= sampler.config.stall_ns &&
-        loop->told_iteration_ns != start_ns && loop->native_id == getpid()) {
+        start_ns - loop->told_iteration_ns >= TELL_NS && loop->native_id == getpid()) {
         loop->told_iteration_ns = start_ns;
         sampler.config.on_stall();
     }

@@ -54,6 +54,7 @@ typedef struct gs_thread {
     int64_t sampled_ns;
     int64_t sampled_iteration_ns;
     int64_t told_iteration_ns;
+    uintptr_t outermost; /* frame */
     int64_t scheduled_ns;
     int schedule_file; /* -1: not open */
 } gs_thread;

@@ -1,4 +1,4 @@
-"""Lets the GIL go and takes it again, many times, while the probe records: what callgrind counts. Argument: how often."""
+"""Lets the GIL go and takes it again, many times, while the probe records: for callgrind. Argument: how often."""
 
 from __future__ import annotations
 

@@ -27,20 +27,26 @@ def settings() -> list[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
-def test_readme_snippet_runs_and_says_nothing_bad(snippet: str) -> None:
+def test_readme_snippet_runs_and_says_nothing_bad(snippet: str, tmp_path: Path) -> None:
     """In a fresh process with a receiver at hand, and without a word on standard error."""
     with Sink() as sink:
         base = sink.http_endpoint.removesuffix("/v1/traces")
         env = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": base}
         done = subprocess.run(
-            [sys.executable, "-c", snippet], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", snippet],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_readme_has_the_snippets_that_are_run() -> None:
-    """One for each way of use, and one for the accounting."""
-    assert len(SNIPPETS) == 3
+    """A recording, a watch, one for each way to use the span processor, and one for the accounting."""
+    assert len(SNIPPETS) == 5
 
 
 def test_readme_lists_every_argument_of_the_constructor() -> None:

@@ -28,6 +28,4 @@ def facts() -> Facts:
     except ImportError as error:
         return Facts(gil="unavailable", memory_error=None, native_error=str(error))
     error_number = _probe.memory_readable()
-    return Facts(
-        gil=_probe.gil(), memory_error=os.strerror(error_number) if error_number else None, native_error=None
-    )
+    return Facts(gil=_probe.gil(), memory_error=os.strerror(error_number) if error_number else None, native_error=None)

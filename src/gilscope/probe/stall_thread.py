@@ -22,6 +22,8 @@ logger = logging.getLogger("gilscope")
 _LOGGED_EVERY_S = 10.0
 _ASLEEP_S = 86_400.0
 _WAKE_EVERY_S = 0.01
+# A service that is never idle stalls a hundred times a second. Where nobody asks for each, ten are enough.
+_PAUSE_S = 0.1
 # For a callback that is at it when the watch ends; after that it is left to itself.
 _CALLBACK_S = 5.0
 
@@ -58,6 +60,7 @@ class StallThread:
         self._errors_limit = RateLimit(_LOGGED_EVERY_S)
         self._names: dict[int, str] = {}
         self._stopping = False
+        self._stopped = threading.Event()
         self._in_native = False
         self._thread = threading.Thread(target=self._run, name="gilscope-stalls", daemon=True)
         self._thread.start()
@@ -68,6 +71,7 @@ class StallThread:
         Threading: any, this thread's own too.
         """
         self._stopping = True
+        self._stopped.set()
         deadline = time.monotonic() + _CALLBACK_S
         if threading.current_thread() is self._thread:
             return
@@ -83,6 +87,8 @@ class StallThread:
             if stall is not None:
                 self._keep(stall)
                 self._tell(stall)
+                if self._on_stall is None:
+                    self._stopped.wait(_PAUSE_S)
 
     def _next(self) -> Stall | None:
         # Set before `_stopping` is looked at, so that `stop` sees either this or an end.

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gilscope")
 
-_SAMPLE_PERIOD_MS = 2.0
+# Less often than a recording: a service that is never idle is in long iterations all the time.
+_SAMPLE_PERIOD_MS = 5.0
 _STALLS_KEPT = 100
 _LAST_PORT = 65_535
 
@@ -127,7 +128,7 @@ class Watch:
 
     @property
     def stalls(self) -> tuple[Stall, ...]:
-        """The last hundred stalls, oldest first."""
+        """The last hundred stalls, oldest first; without `on_stall` not all, if there are more than ten a second."""
         return tuple(self._stalls)
 
     def totals(self) -> Totals:
