@@ -23,7 +23,8 @@ def start(
     Args:
         file: a descriptor, which belongs to the recording from now on; -1: the last seconds are kept in memory.
         metadata: the first chunk of the capture.
-        sample_after_ns: iterations that last longer are sampled, every `sample_period_ns`.
+        sample_after_ns: iterations that last longer are sampled.
+        sample_period_ns: this often.
         totals_threshold_ns: 0, or from where an iteration is a stall in `loops`, `waits`, `next_stall`.
         stall_hook: called as `stall_hook(elapsed_ns, gil_wait_ns)` on the main thread, in the middle of a stall of its
             loop, in the context of what ran then; what it raises is dropped.
@@ -56,16 +57,24 @@ def dump(file: int) -> None:
     """
 
 def stats() -> dict[str, Any]:
-    """Return counts of the recording: `events`, `stacks`, `chunks`, `file_bytes`, `write_error` (errno), `lost` (by
-    reason), `samples` (`taken`, `late`, `missed`), `pinned_codes`, `stalls_forgotten`, `loops` (kinds watched)."""
+    """Return counts of the recording.
+
+    `events`, `stacks`, `chunks`, `file_bytes`, `write_error` (errno), `lost` (by reason), `samples` (`taken`, `late`,
+    `missed`), `pinned_codes`, `stalls_forgotten`, `loops` (kinds watched).
+    """
 
 def threads() -> list[dict[str, Any]]:
-    """Return every thread of the recording, ended ones too, with totals of a second ago at most: `thread` (number),
-    `native_id`, `name` ("" while unknown), `takes`, `held_ns`, `waited_ns`."""
+    """Return every thread of the recording, ended ones too, with totals of a second ago at most.
+
+    `thread` (number), `native_id`, `name` ("" while unknown), `takes`, `held_ns`, `waited_ns`.
+    """
 
 def loops() -> list[dict[str, Any]]:
-    """Return every event loop's totals: `thread`, `iterations`, `iteration_ns`, `on_cpu_ns`, `gil_wait_ns`, `stalls`,
-    `stall_ns`, and `iteration_lengths`: (largest ns of the bucket, iterations in it), without empty ones."""
+    """Return every event loop's totals.
+
+    `thread`, `iterations`, `iteration_ns`, `on_cpu_ns`, `gil_wait_ns`, `stalls`, `stall_ns`, and `iteration_lengths`:
+    (largest ns of the bucket, iterations in it), without empty ones.
+    """
 
 def waits() -> list[tuple[int, int, int, int]]:
     """Return who waited for whom: (waiter, holder, ns, waits), by thread numbers; holder 0 is nobody: handing over."""
