@@ -53,6 +53,10 @@ $(BUILT): setup.py src/gilscope/_version.py $(NATIVE) $(STAMPS)/installed
 test: build ## set everything up and run all tests (PYTEST_ARGS="-k ring")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: soak
+soak: build ## run the tests that take minutes: attach and detach a thousand times, a minute of churn, and their like
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
 .PHONY: test-sanitized
 test-sanitized: setup ## run the unit and property tests on an extension built with ASan and UBSan
 	GILSCOPE_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build --build-lib build/sanitized

@@ -62,7 +62,7 @@ def test_callback_that_blocks_50_ms_is_one_stall_with_its_line(tmp_path: Path, l
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("blocks", [150, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("blocks", [150, pytest.param(1000, marks=pytest.mark.soak)])
 def test_random_blocks_are_all_found_with_their_lengths(tmp_path: Path, loop: str, blocks: int) -> None:
     """Each block is in an iteration of its own, stalls are those over the threshold, and lengths agree to 1 %.
 

@@ -16,7 +16,7 @@ pytestmark = needs_probe
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.soak)])
 def test_healthy_program_has_no_stall_and_no_waits(tmp_path: Path, loop: str, seconds: int) -> None:
     """Timers and small callbacks beside threads that sleep: no iteration is long, and the GIL is there when wanted.
 

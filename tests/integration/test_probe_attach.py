@@ -15,7 +15,7 @@ pytestmark = needs_probe
 
 
 @pytest.mark.parametrize(
-    "times", [pytest.param(60, marks=pytest.mark.smoke), pytest.param(1000, marks=pytest.mark.slow)]
+    "times", [pytest.param(60, marks=pytest.mark.smoke), pytest.param(1000, marks=pytest.mark.soak)]
 )
 def test_recording_again_and_again_under_load_leaves_nothing_behind(tmp_path: Path, times: int) -> None:
     """Memory stays where it was after a quarter of the recordings, so do threads and files, and one more is whole.

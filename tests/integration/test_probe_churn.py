@@ -42,7 +42,7 @@ def test_threads_by_the_thousand_are_all_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("watcher", WATCHERS)
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.soak)])
 def test_sampling_what_goes_away_gives_true_stacks_or_none(tmp_path: Path, watcher: str, seconds: float) -> None:
     """Samples by the thousand beside threads by the dozen: misses are counted, and stacks end where threads begin.
 
