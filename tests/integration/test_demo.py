@@ -88,7 +88,8 @@ def test_samples_give_the_percentiles_that_are_shown(document: dict[str, Any]) -
         lags_ns = [lag for block in blocks for lag in block["lags_ns"]]
         latencies_ns = [latency for block in blocks for latency in block["latencies_ns"]]
         assert len(latencies_ns) == REQUESTS
-        assert min(latencies_ns) > 24_000_000  # what the service waits for others, in a row
+        # What the service waits for others, in a row, but that uvloop counts a timer from its last look at the clock.
+        assert min(latencies_ns) > 23_000_000
         assert arm["lag_samples"] == len(lags_ns) > 100
         assert min(lags_ns) >= 0
         assert (arm["lag"]["max_ns"], arm["latency"]["max_ns"]) == (max(lags_ns), max(latencies_ns))

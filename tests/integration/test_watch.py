@@ -129,14 +129,18 @@ def test_totals_never_fall_and_agree_with_the_threads_own_clocks() -> None:
                     wall_s, cpu_s = wall_s + wall, cpu_s + cpu
                     seen.append(cumulative(watch.totals()))
             seen.append(cumulative(watch.totals()))
+        # A little of what a thread burns it burns without the GIL: in the system calls that take it.
+        least_s = 0.99 * cpu_s
         # A thread's last counters come when the sampler has seen that it has ended.
-        held_s = eventually(lambda: held if (held := watch.totals().threads["pool_*"].held_seconds) >= cpu_s else None)
+        held_s = eventually(
+            lambda: held if (held := watch.totals().threads["pool_*"].held_seconds) >= least_s else None
+        )
         seen.append(cumulative(watch.totals()))
     seen.append(cumulative(watch.totals()))
     for before, after in pairwise(seen):
         assert {key: value for key, value in before.items() if after[key] < value} == {}
     # Beside what is timed there is only the pool's own handling of sixty calls.
-    assert cpu_s <= held_s <= wall_s + 0.1
+    assert least_s <= held_s <= wall_s + 0.1
 
 
 def test_second_watch_or_recording_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def worker(stop: threading.Event) -> None:
 
 async def ticks(stop: threading.Event) -> None:
     """Iterate, short and long."""
+    # Under -X dev asyncio would warn of the waits that the other threads are there for.
+    asyncio.get_running_loop().slow_callback_duration = 60
     while not stop.is_set():
         await asyncio.sleep(0)
         spin(0.001)
