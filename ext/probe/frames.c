@@ -334,6 +334,16 @@ static bool peek_top(const PyThreadState *thread, uintptr_t *top) {
 #endif
 }
 
+/* A frame that has returned has forgotten its caller (3.10, where frames are objects that are used again). */
+static bool has_returned(const frame *here) {
+#if PY_VERSION_HEX >= 0x030B0000
+    (void)here;
+    return false;
+#else
+    return here->f_state == FRAME_RETURNED || here->f_state > FRAME_UNWINDING;
+#endif
+}
+
 static bool peek_frame(const frame *here, gs_raw_frame *to, gs_code_copied copied, void *context, bool *skip) {
     const PyCodeObject *address = code_of(here);
     PyCodeObject code;
@@ -374,7 +384,7 @@ static size_t peek_stack(const PyThreadState *thread, gs_raw_frame *frames, size
         alignas(frame) uint8_t copy[sizeof(frame)];
         const frame *here = (const frame *)(const void *)copy;
         bool skip = count == room;
-        if (seen == MAX_CHAIN || !peek(at, copy, sizeof copy) ||
+        if (seen == MAX_CHAIN || !peek(at, copy, sizeof copy) || has_returned(here) ||
             (!skip && !peek_frame(here, &frames[count], copied, context, &skip))) {
             return 0;
         }

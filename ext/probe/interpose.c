@@ -126,6 +126,16 @@ struct swap {
     size_t found;
 };
 
+/* Ours is in this slot, or behind what another tool has put there since: on top of that it would call itself. */
+static bool is_known(const gs_slots *slots, void **address) {
+    for (size_t i = 0; i < slots->count; i++) {
+        if (slots->slot[i].address == address) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void swap_one(struct swap *swap, const ElfW(Rela) * relocation) {
     if (strcmp(swap->tables->names + swap->tables->symbols[ELF64_R_SYM(relocation->r_info)].st_name, swap->symbol) !=
         0) {
@@ -133,7 +143,7 @@ static void swap_one(struct swap *swap, const ElfW(Rela) * relocation) {
     }
     void **address = place(swap->object->base + relocation->r_offset);
     void *theirs = *address;
-    if (theirs == swap->ours) {
+    if (theirs == swap->ours || is_known(swap->slots, address)) {
         swap->found++;
         return;
     }

@@ -47,7 +47,7 @@ void gs_objects_visit(gs_object_visit visit, void *context);
 /* Grows with every object that is loaded. */
 unsigned long long gs_objects_loaded(void);
 
-/* Diverts every slot of the object for `symbol` to `ours`, unless it is already. Calls go on to what was there if another
+/* Diverts every slot of the object for `symbol` to `ours`, unless it leads there already, also by way of another tool. Calls go on to what was there if another
  * tool had put it there, else to `real`. Returns how many slots were found; slots beyond GS_MAX_SLOTS, or that cannot be
  * written, stay as they are and do not count. */
 size_t gs_interpose(gs_slots *self, const gs_object *object, const char *symbol, void *ours, void *real);

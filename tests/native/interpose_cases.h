@@ -18,8 +18,12 @@ static pid_t our_getppid(void) {
     return 7;
 }
 
+static gs_slots other_slots;
+
+/* Another tool, which passes calls on. */
 static pid_t other_getppid(void) {
-    return 8;
+    pid_t (*next)(void) = (pid_t (*)(void))gs_interpose_next(&other_slots, (void *)other_getppid, NULL);
+    return next() + 1;
 }
 
 static bool hook_this_program(const gs_object *object, void *found) {
@@ -67,33 +71,30 @@ static void a_thousand_rounds_leave_everything_as_it_was(void) {
     CHECK_EQ(slots.count, 0);
 }
 
-struct others {
-    gs_slots slots;
-    size_t found;
-};
-
-static bool hook_as_another_tool(const gs_object *object, void *context) {
-    struct others *others = context;
+static bool hook_as_another_tool(const gs_object *object, void *found) {
     uintptr_t inside = (uintptr_t)our_getppid;
     if (inside < object->start || inside >= object->end) {
         return false;
     }
     /* Ours lies in the object that has the slot, and so looks like a slot that is not bound yet. */
-    others->found = gs_interpose(&others->slots, object, "getppid", (void *)other_getppid, (void *)our_getppid);
+    *(size_t *)found = gs_interpose(&other_slots, object, "getppid", (void *)other_getppid, (void *)our_getppid);
     return true;
 }
 
-static void another_tools_hook_on_top_of_ours_survives_our_going(void) {
-    static struct others others;
+static void another_tools_hook_on_top_of_ours_survives_our_going_and_coming(void) {
+    size_t found = 0;
     REQUIRE(hook() >= 1);
-    gs_objects_visit(hook_as_another_tool, &others);
-    REQUIRE(others.found >= 1);
+    gs_objects_visit(hook_as_another_tool, &found);
+    REQUIRE(found >= 1);
     CHECK_EQ(getppid(), 8);
     gs_interpose_undo(&slots);
+    CHECK_EQ(getppid(), 8); /* ours goes on passing calls through */
+    CHECK_EQ(slots.count, found);
+    CHECK_EQ(hook(), found); /* and is there already: on top of the other it would call itself */
     CHECK_EQ(getppid(), 8);
-    CHECK_EQ(slots.count, others.found);
-    gs_interpose_undo(&others.slots);
-    CHECK_EQ(getppid(), 7); /* ours goes on passing calls through, and can be taken out later */
+    CHECK_EQ(slots.count, found);
+    gs_interpose_undo(&other_slots);
+    CHECK_EQ(getppid(), 7);
     gs_interpose_undo(&slots);
     CHECK(getppid() != 7);
     CHECK_EQ(slots.count, 0);
@@ -116,7 +117,7 @@ static void loading_a_library_is_seen(void) {
 
 CHECK_MAIN(CHECK_TEST(diverted_call_comes_to_us_and_goes_back), CHECK_TEST(hooking_twice_diverts_once),
            CHECK_TEST(a_thousand_rounds_leave_everything_as_it_was),
-           CHECK_TEST(another_tools_hook_on_top_of_ours_survives_our_going), CHECK_TEST(unknown_symbol_has_no_slot),
-           CHECK_TEST(loading_a_library_is_seen))
+           CHECK_TEST(another_tools_hook_on_top_of_ours_survives_our_going_and_coming),
+           CHECK_TEST(unknown_symbol_has_no_slot), CHECK_TEST(loading_a_library_is_seen))
 
 #endif /* GS_TESTS_INTERPOSE_CASES_H */

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import traceback
+import warnings
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
@@ -45,7 +46,10 @@ def in_child(inherited: Watch) -> None:
 
 def forked(work: Callable[[], None]) -> int:
     """Do the work in a child; return its pid."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # 3.12 and later warn of every fork in a process with threads, which is what this is about.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:
