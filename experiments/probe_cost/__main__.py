@@ -144,8 +144,16 @@ EXPERIMENT = ProbeExperiment(
         Target("throughput, recording", "throughput_ratio", RECORDING + TURNS, 0.97, "more"),
         Target("CPU time of a request, always on", "cpu_ratio", ALWAYS_ON + TURNS, 1.01),
         Target("CPU time of a request, recording", "cpu_ratio", RECORDING + TURNS, 1.03),
-        # What the two above would be without a probe: how far the machine lets us see.
-        Target("the same, nothing by turns with nothing", "throughput_ratio", NOTHING + TURNS, 0.9, "more"),
+        Target(
+            "throughput, recording, contended",
+            "requests_per_s",
+            RECORDING + CONTENDED,
+            0.97,
+            "more",
+            NOTHING + CONTENDED,
+        ),
+        # What throughput by turns would be without a probe: how far the machine lets us see.
+        Target("throughput, nothing by turns with nothing", "throughput_ratio", NOTHING + TURNS, 0.9, "more"),
         Target("added to letting go of the GIL and taking it again", "added_ns", HOOKS, 100.0),
         Target("the same", "added_instructions", HOOKS, 250.0),
     ),
