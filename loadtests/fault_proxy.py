@@ -21,8 +21,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from loadtests.child import Child, ChildError
-from loadtests.sockets import bound_socket, reset_on_close
+from gilscope.bench.child import Child, ChildError
+from gilscope.bench.sockets import bound_socket, reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence

@@ -21,7 +21,7 @@ FLUSH_S = 30.0
 def block(run: Block) -> Figures:
     """End spans while the collector refuses connections, let it come back, and compare what arrives with the count."""
     from experiments.spans import workload
-    from loadtests.sink import faults
+    from gilscope.bench.sink import faults
 
     count = run.count("spans")
     settings: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from experiments.probe_cost.turns import by_turns
 from experiments.probe_truth.tools import PySpy, py_spy_missing
 from experiments.spans.experiment import ROOT, Metric, Target
 from experiments.spans.process import Cores
-from loadtests.child import Child
+from gilscope.bench.child import Child
 
 if TYPE_CHECKING:
     from experiments.spans.experiment import Figures, Sizes

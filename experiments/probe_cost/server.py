@@ -1,6 +1,6 @@
 """`python -m experiments.probe_cost.server`: the chat service of the load tests on uvloop, without tracing, watched.
 
-A child (see `loadtests.child`) that says its port when it serves, and ends when its standard input closes. For each
+A child (see `gilscope.bench.child`) that says its port, and ends when its standard input closes. For each
 line on its standard input, a tool or "nothing" in JSON, it is watched by that from then on, and says how many requests
 it has answered and what CPU time its process has used.
 """
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from opentelemetry.trace import NoOpTracerProvider
 
+from gilscope.bench.sockets import bound_socket
 from loadtests.apps.chat import create_app
-from loadtests.sockets import bound_socket
 
 if TYPE_CHECKING:
     import socket

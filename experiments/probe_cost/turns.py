@@ -13,7 +13,7 @@ from experiments.probe_cost.server import NOTHING
 
 if TYPE_CHECKING:
     from experiments.spans.experiment import Figures
-    from loadtests.child import Child
+    from gilscope.bench.child import Child
 
 _WARM_UP_S = 0.5
 _ANSWER_TIMEOUT_S = 20.0

@@ -13,7 +13,7 @@ from experiments.probe_truth import compare
 from experiments.probe_truth.oracle import Oracle
 from experiments.probe_truth.tools import PySpy
 from experiments.probe_truth.truth import Period, Truth, read
-from loadtests.child import Child
+from gilscope.bench.child import Child
 
 if TYPE_CHECKING:
     from experiments.spans.experiment import Figures

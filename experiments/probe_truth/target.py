@@ -1,6 +1,6 @@
 """`python -m experiments.probe_truth.target`: an event loop, and threads that contend with it for the GIL.
 
-A child (see `loadtests.child`) that runs when it is told `begin`, and then tells what it did. What each thread does
+A child (`gilscope.bench.child`) that runs when it is told `begin`, and then tells what it did. What each thread does
 while it has the GIL lies in one function, so that whoever names a holder's code can be checked.
 """
 

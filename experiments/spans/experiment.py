@@ -26,7 +26,7 @@ from experiments.spans import process, report
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,7 +164,7 @@ class Experiment:
 
     def run_in_this_process(self, asked: str) -> None:
         """Run a block as `_run_block` asked for it, and print its figures."""
-        from loadtests.sink import Sink
+        from gilscope.bench.sink import Sink
 
         document = json.loads(asked)
         cores = process.Cores.choose()

@@ -2,6 +2,6 @@
 
     python -m loadtests.demo --help
 
-One process drives the load and hosts nothing else, one receives the spans (`loadtests.sink`), and each block of
+One process drives the load and hosts nothing else, one receives the spans (`gilscope.bench.sink`), and each block of
 requests has a fresh server (`loadtests.demo.server`).
 """

@@ -7,11 +7,11 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from loadtests.child import Child, ChildError
+from gilscope.bench.child import Child, ChildError
+from gilscope.bench.sink.client import Sink, SinkError
 from loadtests.demo.load import Load, arrivals_ns
 from loadtests.demo.plan import BLOCKS
 from loadtests.demo.results import Block
-from loadtests.sink.client import Sink, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

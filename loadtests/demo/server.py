@@ -1,6 +1,6 @@
 """`python -m loadtests.demo.server`: the chat service on uvicorn, with instruments, steered over standard input.
 
-A child of the demo (see `loadtests.child`). It prints its port when it serves; answers `begin` (warm-up is over:
+A child of the demo (see `gilscope.bench.child`). It prints its port when it serves; answers `begin` (warm-up is over:
 spans so far are flushed, measuring starts) and `end` (measuring stops, everything is exported) with a line of JSON
 each; and exits when its standard input closes.
 """
@@ -22,10 +22,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from gilscope import NativeSpanProcessor
+from gilscope.bench.sockets import bound_socket
 from loadtests.apps.chat import create_app
 from loadtests.demo.arms import Arm
 from loadtests.demo.instruments import LagMeter, MeasuredProcessor, OtherThreads, core_wait_ns
-from loadtests.sockets import bound_socket
 
 if TYPE_CHECKING:
     import socket

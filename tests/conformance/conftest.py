@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from loadtests.sink import Sink
+from gilscope.bench.sink import Sink
 from tests.conformance import sides
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from gilscope import NativeSpanProcessor
 
 if TYPE_CHECKING:
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 UPSTREAM = "upstream"
 OURS = "gilscope"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests.sink import faults
+from gilscope.bench.sink import faults
 from tests.conformance.sides import DIFFERENCES, GRPC, HTTP, OURS, Service, exporter_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.sink import Sink
-    from loadtests.sink.faults import Fault
+    from gilscope.bench.sink import Sink
+    from gilscope.bench.sink.faults import Fault
 
 LOST = "lost and logged"
 SILENT = "lost in silence"

@@ -13,7 +13,7 @@ import pytest
 from tests.conformance.sides import GRPC, HTTP, names_received
 
 if TYPE_CHECKING:
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 PROGRAM = """
 from opentelemetry import trace

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from loadtests.sink import faults
+from gilscope.bench.sink import faults
 from tests.conformance.sides import DIFFERENCES, Service, exporter_for, names_received, service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 
 def test_span_is_sent_after_the_schedule_delay(sink: Sink, protocol: str, start: Callable[..., Service]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.sides import names_received
 
 if TYPE_CHECKING:
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 PROLOGUE = """
 import multiprocessing, os, sys

@@ -17,7 +17,7 @@ from tests.conformance.sides import service as make_service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.sink import RequestRecord, Sink
+    from gilscope.bench.sink import RequestRecord, Sink
 
 
 def only_request(sink: Sink, service: Service) -> RequestRecord:

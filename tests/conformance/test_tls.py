@@ -11,7 +11,7 @@ import trustme
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-from loadtests.sink import Sink
+from gilscope.bench.sink import Sink
 from tests.conformance.sides import GRPC, Service, names_received
 
 if TYPE_CHECKING:

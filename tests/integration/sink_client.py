@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Mapping
 
-    from loadtests.sink import Sink
+    from gilscope.bench.sink import Sink
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 10.0

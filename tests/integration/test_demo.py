@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.sockets import bound_socket
+from gilscope.bench.sockets import bound_socket
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = 40

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gilscope import NativeSpanProcessor
-from loadtests.sink import Sink
+from gilscope.bench.sink import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

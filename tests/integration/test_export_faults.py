@@ -13,14 +13,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from gilscope import NativeSpanProcessor
-from loadtests.sink import faults as fault
-from loadtests.sink.client import Sink
+from gilscope.bench.sink import faults as fault
+from gilscope.bench.sink.client import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gilscope.bench.sink.faults import Fault
     from gilscope.spans.stats import SpanStats
-    from loadtests.sink.faults import Fault
 
 SPANS = 40
 

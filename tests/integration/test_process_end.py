@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests.sink.client import Sink
+from gilscope.bench.sink.client import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

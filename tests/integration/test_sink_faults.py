@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from loadtests.sink import Sink, faults
+from gilscope.bench.sink import Sink, faults
 from tests.integration.sink_client import (
     HOST,
     TIMEOUT_S,

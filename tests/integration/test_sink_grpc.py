@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from loadtests.sink import Sink, faults
+from gilscope.bench.sink import Sink, faults
 from tests.integration.sink_client import HOST, TIMEOUT_S, batch
 
 if TYPE_CHECKING:

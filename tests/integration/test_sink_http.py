@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from loadtests.sink import BodyMissingError, Sink
+from gilscope.bench.sink import BodyMissingError, Sink
 from tests.integration.sink_client import (
     PROTOBUF,
     TIMEOUT_S,

@@ -22,7 +22,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from loadtests.sink import Sink, SinkError, SinkTimeoutError, faults
+from gilscope.bench.sink import Sink, SinkError, SinkTimeoutError, faults
 from tests.integration.sink_client import HOST, TIMEOUT_S, batch, connected, post, post_once, read_until_closed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(*arguments: str) -> subprocess.Popen[str]:
     """Starts a sink as a user would."""
     return subprocess.Popen(
-        [sys.executable, "-m", "loadtests.sink", *arguments],
+        [sys.executable, "-m", "gilscope.bench.sink", *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ def test_process_ends_with_its_parent() -> None:
 def test_exit_with_parent_needs_a_pipe() -> None:
     """With /dev/null there would be nothing to wait for."""
     done = subprocess.run(
-        [sys.executable, "-m", "loadtests.sink", "--exit-with-parent"],
+        [sys.executable, "-m", "gilscope.bench.sink", "--exit-with-parent"],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
     )  # fmt: skip
     assert done.returncode == 1

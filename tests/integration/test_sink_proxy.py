@@ -11,9 +11,9 @@ import grpc
 import pytest
 import trustme
 
-from loadtests.child import ChildError
+from gilscope.bench.child import ChildError
+from gilscope.bench.sink import Sink, faults
 from loadtests.fault_proxy import Conditions, FaultProxy
-from loadtests.sink import Sink, faults
 from tests.integration.sink_client import (
     HOST,
     TIMEOUT_S,

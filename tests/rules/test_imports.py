@@ -43,8 +43,9 @@ class Arrow:
         return any(module == name or module.startswith(f"{name}.") for name in self.forbidden)
 
 
-# The public API is what `gilscope` itself offers, and its exceptions: users and load tests see the same.
-PUBLIC = ("gilscope.errors",)
+# The public API is what `gilscope` itself offers, its exceptions, and the bench with its receiver: users and load tests
+# see the same.
+PUBLIC = ("gilscope.errors", "gilscope.bench")
 PRIVATE = tuple(
     f"gilscope.{path.name.partition('.')[0]}"
     for path in sorted((source.ROOT / "src" / "gilscope").iterdir())

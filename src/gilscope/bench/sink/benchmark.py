@@ -1,4 +1,4 @@
-"""`python -m loadtests.sink.benchmark`: how many spans a second one core of the sink takes.
+"""`python -m gilscope.bench.sink.benchmark`: how many spans a second one core of the sink takes.
 
 The client is in this process and as cheap as can be (it repeats bytes made beforehand), so that the sink limits.
 "Per core" divides by the CPU time of the sink's process, which leaves the client out even where cores are few.
@@ -18,8 +18,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from loadtests.sink import Sink, otlp
-from loadtests.sink.grpc_receiver import METHOD, SERVICE
+from gilscope.bench.sink import Sink, otlp
+from gilscope.bench.sink.grpc_receiver import METHOD, SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def batch(attributes: int) -> bytes:
     resource = request.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "benchmark"
     scope = resource.scope_spans.add()
-    scope.scope.name = "loadtests.sink.benchmark"
+    scope.scope.name = "gilscope.bench.sink.benchmark"
     for _ in range(SPANS):
         span = scope.spans.add(trace_id=os.urandom(16), span_id=os.urandom(8), name="operation", kind=1)
         span.start_time_unix_nano = START_NS
@@ -146,7 +146,7 @@ def _varint(protobuf: bytes, start: int) -> tuple[int, int]:
 
 def main() -> None:
     """Prints a line for each measurement."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.sink.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gilscope.bench.sink.benchmark", description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each measurement; default %(default)s")
     parser.add_argument("--attributes", type=int, default=10, help="attributes of a span; default %(default)s")
     parser.add_argument("--track-ids", action="store_true", help="let the sink compare span ids")

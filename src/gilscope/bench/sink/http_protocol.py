@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from loadtests.sockets import reset_on_close
+from gilscope.bench.sockets import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loadtests.sink.counts import Counts, Limits
-from loadtests.sink.otlp import BodyDecoder
-from loadtests.sink.schedule import Schedule
+from gilscope.bench.sink.counts import Counts, Limits
+from gilscope.bench.sink.otlp import BodyDecoder
+from gilscope.bench.sink.schedule import Schedule
 
 if TYPE_CHECKING:
-    from loadtests.sink.settings import Settings
+    from gilscope.bench.sink.settings import Settings
 
 
 class State:

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from loadtests.child import Child, ChildError
-from loadtests.sink import faults as faults_module
-from loadtests.sink.records import RequestRecord, Stats
+from gilscope.bench.child import Child, ChildError
+from gilscope.bench.sink import faults as faults_module
+from gilscope.bench.sink.records import RequestRecord, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from loadtests.sink.faults import Fault
+    from gilscope.bench.sink.faults import Fault
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 30.0
@@ -111,7 +111,7 @@ class Sink:
         self._http_path = http_paths[0]
         try:
             self._child = Child(
-                "loadtests.sink", ["--exit-with-parent", *options], python=python, timeout_s=_START_TIMEOUT_S
+                "gilscope.bench.sink", ["--exit-with-parent", *options], python=python, timeout_s=_START_TIMEOUT_S
             )
         except ChildError as error:
             raise SinkError(str(error)) from error
@@ -173,7 +173,7 @@ class Sink:
         """Replaces the faults in force; without any, everything is normal again.
 
         Args:
-            faults: Tried in this order; see `loadtests.sink.faults`.
+            faults: Tried in this order; see `gilscope.bench.sink.faults`.
             seed: Of the generator that decides where a fault has a probability or a weight.
         """
         document = {"seed": seed, "faults": [faults_module.to_json(fault) for fault in faults]}

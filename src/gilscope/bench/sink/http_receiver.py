@@ -7,16 +7,16 @@ import collections
 import functools
 from typing import TYPE_CHECKING, Literal
 
-from loadtests.sink import answers, faults, otlp
-from loadtests.sink.http_protocol import HttpConnection, Request, Response
-from loadtests.sink.listener import Listener
+from gilscope.bench.sink import answers, faults, otlp
+from gilscope.bench.sink.http_protocol import HttpConnection, Request, Response
+from gilscope.bench.sink.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Coroutine
 
-    from loadtests.sink.counts import Exchange
-    from loadtests.sink.state import State
+    from gilscope.bench.sink.counts import Exchange
+    from gilscope.bench.sink.state import State
 
 CloseHow = Literal["close", "reset"]
 

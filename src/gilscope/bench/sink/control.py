@@ -9,16 +9,16 @@ import struct
 import urllib.parse
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
-from loadtests.sink import faults
-from loadtests.sink.counts import Countable
-from loadtests.sink.http_protocol import HttpConnection, Request, Response
+from gilscope.bench.sink import faults
+from gilscope.bench.sink.counts import Countable
+from gilscope.bench.sink.http_protocol import HttpConnection, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from loadtests.sink.http_receiver import CloseHow
-    from loadtests.sink.records import Stats
-    from loadtests.sink.state import State
+    from gilscope.bench.sink.http_receiver import CloseHow
+    from gilscope.bench.sink.records import Stats
+    from gilscope.bench.sink.state import State
 
 MAX_CONTROL_BODY_BYTES = 1 << 20
 MAX_WAIT_MS = 600_000

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc
 import grpc.aio
 
-from loadtests.sink import faults, otlp
+from gilscope.bench.sink import faults, otlp
 
 if TYPE_CHECKING:
-    from loadtests.sink.counts import Exchange
-    from loadtests.sink.settings import Settings
-    from loadtests.sink.state import State
+    from gilscope.bench.sink.counts import Exchange
+    from gilscope.bench.sink.settings import Settings
+    from gilscope.bench.sink.state import State
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 METHOD = "Export"

@@ -6,15 +6,15 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-from loadtests.sink.faults import NoHandshake, Reset
-from loadtests.sockets import bound_socket, reset_on_close
+from gilscope.bench.sink.faults import NoHandshake, Reset
+from gilscope.bench.sockets import bound_socket, reset_on_close
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from loadtests.sink.faults import Refuse
-    from loadtests.sink.schedule import Schedule
+    from gilscope.bench.sink.faults import Refuse
+    from gilscope.bench.sink.schedule import Schedule
 
 BACKLOG = 512
 

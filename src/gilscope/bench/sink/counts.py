@@ -11,14 +11,14 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Literal
 
-from loadtests.sink.records import Stats
+from gilscope.bench.sink.records import Stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from loadtests.sink.faults import Protocol
-    from loadtests.sink.otlp import DecodedBody
-    from loadtests.sink.records import Outcome
+    from gilscope.bench.sink.faults import Protocol
+    from gilscope.bench.sink.otlp import DecodedBody
+    from gilscope.bench.sink.records import Outcome
 
 Countable = Literal["requests", "spans_received", "spans_accepted", "spans_rejected", "spans_unanswered"]
 

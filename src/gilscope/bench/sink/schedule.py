@@ -7,7 +7,7 @@ import collections
 import random
 from typing import TYPE_CHECKING
 
-from loadtests.sink.faults import Fault, Normal, Protocol, Refuse, TooLarge, kind_of
+from gilscope.bench.sink.faults import Fault, Normal, Protocol, Refuse, TooLarge, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,8 +8,8 @@ import math
 import time
 from typing import Literal
 
-from loadtests.sink import faults, otlp
-from loadtests.sink.http_protocol import Response
+from gilscope.bench.sink import faults, otlp
+from gilscope.bench.sink.http_protocol import Response
 
 PROTOBUF = "application/x-protobuf"
 SUCCESS = Response(200, content_type=PROTOBUF)

@@ -1,4 +1,4 @@
-"""`python -m loadtests.sink`: runs the sink until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+"""`python -m gilscope.bench.sink`: runs the sink until SIGTERM, SIGINT or, if asked for, the end of standard input."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from loadtests.sink.control import ControlConnection
-from loadtests.sink.grpc_receiver import GrpcReceiver
-from loadtests.sink.http_receiver import CloseHow, HttpReceiver
-from loadtests.sink.listener import Listener
-from loadtests.sink.schedule import Schedule
-from loadtests.sink.settings import HOST, Settings, parse_arguments
-from loadtests.sink.state import State
+from gilscope.bench.sink.control import ControlConnection
+from gilscope.bench.sink.grpc_receiver import GrpcReceiver
+from gilscope.bench.sink.http_receiver import CloseHow, HttpReceiver
+from gilscope.bench.sink.listener import Listener
+from gilscope.bench.sink.schedule import Schedule
+from gilscope.bench.sink.settings import HOST, Settings, parse_arguments
+from gilscope.bench.sink.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.sink.faults import Fault
-    from loadtests.sink.records import Stats
+    from gilscope.bench.sink.faults import Fault
+    from gilscope.bench.sink.records import Stats
 
 MAX_CONTROL_CONNECTIONS = 64
 

@@ -53,7 +53,7 @@ class BodyDecoder:
     Spans are counted by protobuf's own parser (upb) from a trimmed schema, in which a span is opaque bytes. For a batch
     of 512 spans with 0, 10 and 50 attributes that took 5, 7 and 26 us; with the full generated classes 18, 203 and
     873 us, by a wire-level scan in Python 135, 161 and 162 us. The ids, by a second trimmed schema, took 174, 183 and
-    245 us. (CPython 3.11, protobuf 7.36, `python -m loadtests.sink.benchmark --count`.)
+    245 us. (CPython 3.11, protobuf 7.36, `python -m gilscope.bench.sink.benchmark --count`.)
 
     A trimmed schema sees damage down to the span's frame. With `validate` each body is also parsed in full.
     """

@@ -12,13 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ROOT = Path(__file__).resolve().parents[1]
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -50,7 +48,6 @@ class Child:
         # PYTHONPATH (hence -E) and a sanitizer's LD_PRELOAD.
         self._process = subprocess.Popen(
             [python, "-E", "-m", module, *options],
-            cwd=_ROOT,
             env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

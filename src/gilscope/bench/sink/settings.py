@@ -36,11 +36,11 @@ the control interface (plain HTTP and JSON, also with --tls-cert):
   POST /reset        clears counts, records, bodies and faults, and resets the connections to the HTTP port
 
 examples:
-  python -m loadtests.sink --http-port 4318 --grpc-port 4317
+  python -m gilscope.bench.sink --http-port 4318 --grpc-port 4317
   curl -s 127.0.0.1:CONTROL_PORT/stats
   curl -s 127.0.0.1:CONTROL_PORT/faults -d '{"faults": [{"kind": "delay"}]}'      (its error lists the kinds)
 
-loadtests/sink/faults.py documents every kind of fault with its fields. From Python use loadtests.sink.Sink.
+gilscope/bench/sink/faults.py documents every kind of fault with its fields. From Python use gilscope.bench.sink.Sink.
 """
 
 
@@ -87,7 +87,7 @@ class Settings:
 def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
     """Returns the settings that a command line asks for; prints help or an error and exits where argparse does."""
     parser = argparse.ArgumentParser(
-        prog="python -m loadtests.sink",
+        prog="python -m gilscope.bench.sink",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
