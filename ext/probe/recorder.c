@@ -21,10 +21,11 @@
 #include "stack_sampler.h"
 #include "totals.h"
 
-/* The ring is looked at every 20 ms: room for 65,536 events, or 8 MiB of stacks, is for 3 million events a second. */
+/* The ring is emptied every 80 to 100 ms, and as soon as a quarter of it is used. */
 #define RING_RECORDS             65536u
 #define RING_BYTES               (UINT64_C(8) << 20)
-#define PERIOD_NS                (20 * GS_NS_PER_MS)
+#define PERIOD_NS                (80 * GS_NS_PER_MS)
+#define SLACK_NS                 (20 * GS_NS_PER_MS)
 /* A recording that is killed loses at most this much, in time or in events. */
 #define FLUSH_NS                 (500 * GS_NS_PER_MS)
 #define CHUNK_EVENTS             8192u
@@ -94,6 +95,9 @@ static void push(const gs_event *event, const void *rest, size_t rest_bytes) {
         memcpy(claim.data + sizeof *event, rest, rest_bytes);
     }
     gs_ring_commit(ring, GS_RING_NO_LEASE, &claim);
+    if (claim.depth >= RING_RECORDS / 4 || (rest_bytes > 0 && gs_ring_used_bytes(ring) >= RING_BYTES / 4)) {
+        gs_wake_notify(&recorder.wake, GS_WAKE_CONTROL);
+    }
 }
 
 void gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count) {
@@ -308,6 +312,7 @@ static void *record(void *context) {
     gs_ring *ring = context;
     bool stopping = false;
     (void)pthread_setname_np(pthread_self(), "gilscope-record");
+    gs_native_thread_slack(SLACK_NS);
     while (!stopping) {
         /* ACQUIRE, pairs with RELEASE in gs_recorder_stop: what was pushed before */
         stopping = atomic_load_explicit(&recorder.stopping, memory_order_acquire);

@@ -16,13 +16,13 @@
 #include "recorder.h"
 #include "relaxed.h"
 
-/* While nothing is long: often enough to see an iteration pass `after_ns`, seldom enough to cost 0.1 % of a core. */
-#define IDLE_PERIOD_NS (5 * GS_NS_PER_MS)
-#define REPORT_NS      GS_NS_PER_S
+/* While no iteration can be long for longer: loops that are loaded late are hooked as late as this. */
+#define IDLE_NS     (10 * GS_NS_PER_MS)
+#define REPORT_NS   GS_NS_PER_S
 /* Whoever is told takes the GIL for it. */
-#define TELL_NS        (100 * GS_NS_PER_MS)
-#define SCHEDULE_NS    (100 * GS_NS_PER_MS)
-#define STACK_BYTES    (256u << 10)
+#define TELL_NS     (100 * GS_NS_PER_MS)
+#define SCHEDULE_NS (100 * GS_NS_PER_MS)
+#define STACK_BYTES (256u << 10)
 
 static struct {
     gs_wake wake;
@@ -96,8 +96,8 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
     thread->sampled_ns = now_ns;
 }
 
-/* True if this loop is in a long iteration. */
-static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
+/* Returns when this loop is to be looked at again. */
+static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t start_ns = gs_load(&loop->iteration_start_ns);
     bool was_long = loop->sampled_iteration_ns != 0;
     if (start_ns == 0 || now_ns - start_ns < sampler.config.after_ns) {
@@ -107,10 +107,10 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
             report_schedule(loop, now_ns);
         }
         loop->sampled_iteration_ns = 0;
-        return false;
+        return (start_ns != 0 ? start_ns : now_ns) + sampler.config.after_ns;
     }
     if (!gs_frames_loop_runs(gs_load(&loop->state))) {
-        return false;
+        return GS_NEVER;
     }
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
@@ -131,7 +131,8 @@ static bool look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     } else {
         sample(loop, gil.holder == loop ? GS_SAMPLE_HOLDS : GS_SAMPLE_NEITHER, due_ns, since_ns);
     }
-    return true;
+    int64_t next_ns = due_ns + sampler.config.period_ns;
+    return next_ns < now_ns ? now_ns + sampler.config.period_ns : next_ns;
 }
 
 static void report_all(int64_t now_ns) {
@@ -142,27 +143,26 @@ static void report_all(int64_t now_ns) {
 
 static void *run(void *unused) {
     (void)pthread_setname_np(pthread_self(), "gilscope-sample");
+    gs_native_thread_slack(gs_earlier(sampler.config.period_ns, sampler.config.after_ns) / 2);
     int64_t reported_ns = gs_now_ns();
     int64_t due_ns = reported_ns;
     while (!gs_load(&sampler.stopping)) {
         int64_t now_ns = gs_now_ns();
-        bool any_long = false;
+        int64_t next_ns = now_ns + IDLE_NS;
         gs_loop_look();
         for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
             if (gs_load(&thread->use) == GS_THREAD_ENDED) {
                 report_counters(thread, now_ns);
                 gs_thread_free(thread);
             } else if (gs_load(&thread->loop) != GS_LOOP_NONE) {
-                any_long = look_at_loop(thread, now_ns, due_ns) || any_long;
+                next_ns = gs_earlier(next_ns, look_at_loop(thread, now_ns, due_ns));
             }
         }
         if (now_ns - reported_ns >= REPORT_NS) {
             reported_ns = now_ns;
             report_all(now_ns);
         }
-        now_ns = gs_now_ns();
-        due_ns += any_long ? sampler.config.period_ns : IDLE_PERIOD_NS;
-        due_ns = due_ns < now_ns ? now_ns + sampler.config.period_ns : due_ns;
+        due_ns = next_ns;
         gs_wake_prepare(&sampler.wake, GS_WAKE_CONTROL);
         /* seq_cst: the re-check, see W1 in wake.h */
         if (atomic_load_explicit(&sampler.stopping, memory_order_seq_cst)) {
