@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False
+# cython: language_level=3, binding=False, freethreading_compatible=True
 """The native half of the probe: conversion, ownership, raising. The work is done in ext/probe."""
 
 import errno

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import uvloop
 
 from experiments.probe.experiment import ProbeExperiment, main, needs
 from experiments.probe_cost import hooks
+from experiments.probe_cost.accounted import account
 from experiments.probe_cost.closed_loop import load
 from experiments.probe_cost.server import ALWAYS_ON, NOTHING, RECORDING
 from experiments.probe_cost.turns import by_turns
@@ -24,11 +26,14 @@ from experiments.spans.process import Cores
 from gilscope.bench.child import Child
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from experiments.spans.experiment import Figures, Sizes
 
 PY_SPY, VIZTRACER = "py-spy, 100 Hz", "VizTracer"
 CONTENDED = ", contended"
 HOOKS = "gilscope, hooks alone"
+ACCOUNTED = "gilscope, accounted"
 TURNS = ", by turns"
 _START_TIMEOUT_S = 30.0
 
@@ -37,70 +42,95 @@ def block(arm: str, sizes: Sizes) -> Figures:
     """Return what one arm costs."""
     if arm == HOOKS:
         return hooks_alone()
+    if arm == ACCOUNTED:
+        return accounted(sizes)
     return turned(arm.removesuffix(TURNS), sizes) if arm.endswith(TURNS) else loaded(arm, sizes)
 
 
 def hooks_alone() -> Figures:
     """Return what letting go of the GIL and taking it again costs more."""
-    printed = subprocess.run(
-        [sys.executable, "-m", hooks.__name__], cwd=ROOT, stdout=subprocess.PIPE, timeout=_START_TIMEOUT_S, check=True
-    ).stdout
-    figures = {"added_ns": float(printed)}
+    figures = hook_times()
     if hooks.counting_missing() is None:
         figures["added_instructions"] = hooks.added_instructions()
     return figures
 
 
-def turned(tool: str, sizes: Sizes) -> Figures:
-    """Watch and leave alone, by turns, a server that is loaded as much as it can bear."""
+def hook_times() -> Figures:
+    """Return what `experiments.probe_cost.hooks` measures, in a process of its own."""
+    printed = subprocess.run(
+        [sys.executable, "-m", hooks.__name__], cwd=ROOT, stdout=subprocess.PIPE, timeout=_START_TIMEOUT_S, check=True
+    ).stdout
+    figures: Figures = json.loads(printed)
+    return figures
+
+
+@contextmanager
+def serving(tool: str, *options: str) -> Iterator[tuple[Child, Path]]:
+    """A fresh server on a core of its own, and the folder that it records to; this process is on another core."""
     cores = Cores.choose()
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--tool", NOTHING, "--capture", str(Path(folder, "server.gilscope")), "--core", str(cores.tested)]
-        server = Child("experiments.probe_cost.server", options, timeout_s=_START_TIMEOUT_S)
+        capture = str(Path(folder, "server.gilscope"))
+        server = Child(
+            "experiments.probe_cost.server",
+            ["--tool", tool, "--capture", capture, "--core", str(cores.tested), *options],
+            timeout_s=_START_TIMEOUT_S,
+        )
         try:
             os.sched_setaffinity(0, {cores.others})
-            return uvloop.run(
-                by_turns(
-                    server,
-                    tool,
-                    connections=int(sizes["connections"]),
-                    pairs=int(sizes["pairs"]),
-                    seconds=sizes["turn"],
-                )
-            )
+            yield server, Path(folder)
         finally:
             os.sched_setaffinity(0, allowed)
             server.stop()
+
+
+def accounted(sizes: Sizes) -> Figures:
+    """Add up what the probe costs a request of a server that is loaded as much as it can bear."""
+    times = hook_times()
+    with serving(NOTHING) as (server, captures):
+        return uvloop.run(
+            account(
+                server,
+                captures,
+                connections=int(sizes["connections"]),
+                seconds=sizes["seconds"],
+                pair_ns=times["added_ns"],
+                iteration_ns=times["added_iteration_ns"],
+            )
+        )
+
+
+def turned(tool: str, sizes: Sizes) -> Figures:
+    """Watch and leave alone, by turns, a server that is loaded as much as it can bear."""
+    with serving(NOTHING) as (server, _):
+        return uvloop.run(
+            by_turns(
+                server,
+                tool,
+                connections=int(sizes["connections"]),
+                pairs=int(sizes["pairs"]),
+                seconds=sizes["turn"],
+            )
+        )
 
 
 def loaded(arm: str, sizes: Sizes) -> Figures:
     """Load a fresh server, watched by a tool, as much as it can bear."""
     tool = arm.removesuffix(CONTENDED)
-    cores = Cores.choose()
-    allowed = os.sched_getaffinity(0)
-    with tempfile.TemporaryDirectory() as folder:
-        capture = Path(folder, "server.gilscope")
-        inside = NOTHING if tool == PY_SPY else tool
-        options = ["--tool", inside, "--capture", str(capture), "--core", str(cores.tested)]
-        if arm.endswith(CONTENDED):
-            options.append("--contended")
-        server = Child("experiments.probe_cost.server", options, timeout_s=_START_TIMEOUT_S)
-        try:
-            os.sched_setaffinity(0, {cores.others})
-            with PySpy(server.pid, 100) if tool == PY_SPY else nullcontext():
-                answered = uvloop.run(
-                    load(
-                        server.ready["port"],
-                        server.pid,
-                        connections=int(sizes["connections"]),
-                        warm_up_s=sizes["warm_up"],
-                        seconds=sizes["seconds"],
-                    )
-                )
-        finally:
-            os.sched_setaffinity(0, allowed)
-            server.stop()
+    contended = ["--contended"] if arm.endswith(CONTENDED) else []
+    with (
+        serving(NOTHING if tool == PY_SPY else tool, *contended) as (server, _),
+        PySpy(server.pid, 100) if tool == PY_SPY else nullcontext(),
+    ):
+        answered = uvloop.run(
+            load(
+                server.ready["port"],
+                server.pid,
+                connections=int(sizes["connections"]),
+                warm_up_s=sizes["warm_up"],
+                seconds=sizes["seconds"],
+            )
+        )
     requests = len(answered.latencies_ns)
     return {
         "requests_per_s": requests / answered.seconds,
@@ -126,6 +156,7 @@ EXPERIMENT = ProbeExperiment(
         ALWAYS_ON + TURNS: partial(needs, "gilscope._probe"),
         RECORDING + TURNS: partial(needs, "gilscope._probe"),
         HOOKS: partial(needs, "gilscope._probe"),
+        ACCOUNTED: partial(needs, "gilscope._probe"),
     },
     metrics=(
         Metric("requests_per_s", "throughput", "requests/s"),
@@ -138,8 +169,18 @@ EXPERIMENT = ProbeExperiment(
         Metric("cpu_ratio", "CPU time of a request with it, to that without", ""),
         Metric("added_ns", "added to a drop and take", "ns"),
         Metric("added_instructions", "added to a drop and take", "instructions"),
+        Metric("added_iteration_ns", "added to an iteration", "ns"),
+        Metric("takes", "takes of the GIL", "a request"),
+        Metric("iterations", "iterations of the loop", "a request"),
+        Metric("hooks_us", "in hooks", "us a request"),
+        Metric("always_on_threads_us", "in the probe's threads, always on", "us a request"),
+        Metric("recording_threads_us", "in the probe's threads, recording", "us a request"),
+        Metric("always_on_accounted", "CPU time with it, to that without, always on", ""),
+        Metric("recording_accounted", "CPU time with it, to that without, recording", ""),
     ),
     targets=(
+        Target("CPU time of a request, added up, always on", "always_on_accounted", ACCOUNTED, 1.01),
+        Target("CPU time of a request, added up, recording", "recording_accounted", ACCOUNTED, 1.03),
         Target("throughput, always on", "throughput_ratio", ALWAYS_ON + TURNS, 0.99, "more"),
         Target("throughput, recording", "throughput_ratio", RECORDING + TURNS, 0.97, "more"),
         Target("CPU time of a request, always on", "cpu_ratio", ALWAYS_ON + TURNS, 1.01),

@@ -1,11 +1,14 @@
 """`python -m experiments.probe_cost.hooks`: what a recording adds to letting go of the GIL and taking it again.
 
-Where nobody wants it meanwhile, which is so in all but a few of the 75,000 times a second that a busy loop does it.
+Where nobody wants it meanwhile, which is so in all but a few of the 75,000 times a second that a busy loop does it. And
+what it adds to an iteration of a loop, in which its poll does the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 import os
 import re
 import shutil
@@ -16,8 +19,14 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
 
 import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ROUNDS = 15
@@ -35,22 +44,32 @@ def let_go(times: int) -> None:
             seek(number, 0, os.SEEK_CUR)
 
 
-def added_ns() -> float:
-    """Return what a recording adds, from rounds with one and without by turns in this process."""
-    let_go(_CALLS_OF_A_ROUND)
+def iterate(times: int) -> None:
+    """A loop of uvloop's has made so many iterations, each with a callback that does nothing."""
+
+    async def turn() -> None:
+        for _ in range(times):
+            await asyncio.sleep(0)
+
+    uvloop.run(turn())
+
+
+def added_ns(work: Callable[[int], None]) -> float:
+    """Return what a recording adds to one piece of work, from rounds with one and without by turns in this process."""
+    work(_CALLS_OF_A_ROUND)
     differences: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(_ROUNDS):
-            without_ns = _round_ns()
+            without_ns = _round_ns(work)
             with gilscope.record(Path(folder, f"{number}.gilscope")):
-                with_ns = _round_ns()
-            differences.append(with_ns - (without_ns + _round_ns()) / 2)
+                with_ns = _round_ns(work)
+            differences.append(with_ns - (without_ns + _round_ns(work)) / 2)
     return statistics.median(differences)
 
 
-def _round_ns() -> float:
+def _round_ns(work: Callable[[int], None]) -> float:
     begun_ns = time.thread_time_ns()
-    let_go(_CALLS_OF_A_ROUND)
+    work(_CALLS_OF_A_ROUND)
     return (time.thread_time_ns() - begun_ns) / _CALLS_OF_A_ROUND
 
 
@@ -105,11 +124,11 @@ def _counted(calls: int, recording: str) -> int:
 def main() -> None:
     """Let go of the GIL as often as asked, with a recording or without."""
     parser = argparse.ArgumentParser(prog="python -m experiments.probe_cost.hooks", description=__doc__)
-    parser.add_argument("--calls", type=int, help="let go so many times; without it, print the ns that are added")
+    parser.add_argument("--calls", type=int, help="let go so many times, or print what is added, in JSON")
     parser.add_argument("--recording", choices=["on", "off"], default="off")
     options = parser.parse_args()
     if options.calls is None:
-        print(added_ns())
+        print(json.dumps({"added_ns": added_ns(let_go), "added_iteration_ns": added_ns(iterate)}))
     elif options.recording == "off":
         let_go(options.calls)
     else:

@@ -59,16 +59,16 @@ async def by_turns(server: Child, tool: str, *, connections: int, pairs: int, se
 
 
 async def _turn(server: Child, watched_by: str, seconds: float) -> _Turn:
-    _ask(server, watched_by)
+    ask(server, watched_by)
     await asyncio.sleep(seconds / 2)
-    before, begun_ns = _ask(server, watched_by), time.monotonic_ns()
+    before, begun_ns = ask(server, watched_by), time.monotonic_ns()
     await asyncio.sleep(seconds)
-    after, ended_ns = _ask(server, watched_by), time.monotonic_ns()
+    after, ended_ns = ask(server, watched_by), time.monotonic_ns()
     requests = after["requests"] - before["requests"]
     return _Turn(requests / (ended_ns - begun_ns) * 1e9, (after["cpu_ns"] - before["cpu_ns"]) / requests)
 
 
-def _ask(server: Child, watched_by: str) -> dict[str, int]:
+def ask(server: Child, watched_by: str) -> dict[str, int]:
     """The server is watched by that; return what it has done so far."""
     server.write(watched_by)
     return server.read(_ANSWER_TIMEOUT_S)

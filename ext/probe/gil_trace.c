@@ -146,6 +146,13 @@ static void report_blocked(gs_thread *self, int64_t now_ns, int64_t waited_ns) {
     gs_recorder_push(&event, frames, frame_count);
 }
 
+/* The sampler has met code on this thread that it had to read from outside: what is kept alive needs only its address. */
+static void keep_code(gs_thread *self) {
+    gs_raw_frame frames[GS_MAX_FRAMES];
+    gs_store(&self->has_unkept_code, false);
+    (void)walk(self, frames);
+}
+
 static void on_take(void) {
     gs_thread *self = gs_thread_self();
     int64_t now_ns = gs_now_ns();
@@ -159,6 +166,9 @@ static void on_take(void) {
         int64_t waited_ns = end_wait(self, now_ns);
         gs_loop_check(self);
         report_blocked(self, now_ns, waited_ns);
+        if (gs_load(&self->has_unkept_code)) {
+            keep_code(self);
+        }
     }
     if (gil.run_takes > 0 && (gil.run_thread != number || now_ns - gil.run_start_ns >= GS_LONG_NS)) {
         end_run(0, NULL, 0);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "codes.h"
 #include "core/clock.h"
 #include "core/native_thread.h"
 #include "core/wake.h"
@@ -17,7 +18,7 @@
 #include "relaxed.h"
 
 /* While no iteration can be long for longer: loops that are loaded late are hooked as late as this. */
-#define IDLE_NS     (10 * GS_NS_PER_MS)
+#define IDLE_NS     (20 * GS_NS_PER_MS)
 #define REPORT_NS   GS_NS_PER_S
 /* Whoever is told takes the GIL for it. */
 #define TELL_NS     (100 * GS_NS_PER_MS)
@@ -79,6 +80,11 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
             gs_frames_peek(gs_load(&thread->state), &thread->outermost, frames, GS_MAX_FRAMES, on_copied, NULL);
         if (frame_count == 0) {
             gs_add(&sampler.missed, 1);
+        }
+        for (size_t i = 0; i < frame_count; i++) {
+            if (frames[i].code > GS_PINNED_CODES) {
+                gs_store(&thread->has_unkept_code, true);
+            }
         }
     }
     gs_add(&sampler.taken, 1);
@@ -143,7 +149,7 @@ static void report_all(int64_t now_ns) {
 
 static void *run(void *unused) {
     (void)pthread_setname_np(pthread_self(), "gilscope-sample");
-    gs_native_thread_slack(gs_earlier(sampler.config.period_ns, sampler.config.after_ns) / 2);
+    gs_native_thread_slack(gs_earlier(sampler.config.period_ns / 2, sampler.config.after_ns / 4));
     int64_t reported_ns = gs_now_ns();
     int64_t due_ns = reported_ns;
     while (!gs_load(&sampler.stopping)) {

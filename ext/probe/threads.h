@@ -49,6 +49,7 @@ typedef struct gs_thread {
     uint64_t cpu_read_ns;    /* the thread's CPU clock when it was read last */
     uint64_t cpu_assumed_ns; /* what iterations since are taken to have burnt */
     PyThreadState *_Atomic state;
+    _Atomic bool has_unkept_code; /* set by the sampler */
 
     /* The sampler's. */
     int64_t sampled_ns;

@@ -162,8 +162,8 @@ def test_probe_truth_in_its_smallest_form_measures_every_tool(tmp_path: Path) ->
 def test_probe_cost_in_its_smallest_form_measures_every_tool(tmp_path: Path) -> None:
     """Each loaded server has all figures of a load, and the hooks cost something."""
     summary = run_tiny_probe(probe_cost.EXPERIMENT, tmp_path)
-    hooks = summary["arms"].pop(probe_cost.HOOKS)
-    assert all(figure["median"] > 0 for figure in hooks.values())
+    for arm in (probe_cost.HOOKS, probe_cost.ACCOUNTED):
+        assert all(figure["median"] > 0 for figure in summary["arms"].pop(arm).values())
     for arm, figures in summary["arms"].items():
         turned = arm.endswith(probe_cost.TURNS)
         metrics = probe_cost.EXPERIMENT.details[:2] if turned else probe_cost.EXPERIMENT.metrics

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
-# A stall is sampled from half of the threshold on: its first half is known by what goes on in its second.
-_SAMPLED_FROM = 0.5
+# A stall is sampled from this part of the threshold on: what went on before is known by what goes on then. A watch
+# wakes up as seldom as it can to see each stall before it ends.
+_RECORDING_SAMPLES_FROM = 0.5
+_WATCH_SAMPLES_FROM = 0.75
 
 # Re-entrant, because a signal's handler may stop what its thread is just reading.
 _lock = threading.RLock()
@@ -81,7 +83,7 @@ class Session:
                 _probe.start(
                     opened,
                     json.dumps(_metadata(_probe.gil(), threshold_ns, period_ns)).encode(),
-                    sample_after_ns=round(threshold_ns * _SAMPLED_FROM),
+                    sample_after_ns=round(threshold_ns * (_WATCH_SAMPLES_FROM if totals else _RECORDING_SAMPLES_FROM)),
                     sample_period_ns=period_ns,
                     totals_threshold_ns=threshold_ns if totals else 0,
                     stall_hook=stall_hook,

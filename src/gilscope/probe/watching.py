@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gilscope")
 
-# Less often than a recording: a service that is never idle is in long iterations all the time.
-_SAMPLE_PERIOD_MS = 5.0
+# Less often than a recording: a service that is never idle is in long iterations all the time, and each stall needs a
+# stack or two, not a profile.
+_SAMPLE_PERIOD_MS = 10.0
 _STALLS_KEPT = 100
 _LAST_PORT = 65_535
 
