@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINES = 600
 # Texts of others, or data: nobody reads them from top to bottom.
-UNLIMITED = {"summary.json", "LICENSE", "constraints.txt"}
+UNLIMITED = {"summary.json", "LICENSE", "constraints.txt", "package-lock.json"}
 
 FORBIDDEN = {
     "an address of a package registry or a mirror": re.compile(
