@@ -10,16 +10,20 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from probe.probe cimport (
+    GS_GROUPS,
+    GS_HANDING_OVER,
     GS_HISTOGRAM_BUCKETS,
     GS_LOOPS_ASYNCIO,
     GS_LOOPS_UVLOOP,
-    GS_MAX_LOOPS,
+    GS_MAX_WAITS,
+    GS_NAME_BYTES,
     gs_code_copy,
     gs_deadline_after,
     gs_frames_readable,
     gs_gil_find,
+    gs_group_totals,
+    gs_histogram,
     gs_histogram_limit,
-    gs_loop_totals,
     gs_now_ns,
     gs_probe_collection,
     gs_probe_config,
@@ -32,13 +36,12 @@ from probe.probe cimport (
     gs_recorder_describe,
     gs_recorder_dump,
     gs_recorder_push_name,
-    gs_recorder_threads,
+    gs_recorder_thread,
     gs_stall,
     gs_stall_stack,
     gs_thread,
     gs_thread_next,
-    gs_thread_totals,
-    gs_totals_loops,
+    gs_totals_group,
     gs_totals_next_stall,
     gs_totals_stalls_forgotten,
     gs_totals_waits,
@@ -49,14 +52,13 @@ from probe.probe cimport (
 
 cdef extern from "Python.h":
     int Py_AddPendingCall(int (*call)(void *) except -1, void *argument) nogil
+    int Py_IsInitialized() nogil
     int PY_VERSION_HEX
 
 
 # Shorter collections are of the young generation, many a second, and stall nothing.
 cdef int64_t _COLLECTION_NS = 100_000
 cdef int64_t _collection_start_ns = 0
-# Pairs of threads; as many as the totals keep.
-cdef size_t _WAITS = 4096
 
 _LOST = ("ring_full", "no_memory", "write_failed")
 
@@ -84,9 +86,15 @@ cdef int _name_threads(void *unused) except -1:
     return 0
 
 
+cdef void _ask_main_thread(int (*call)(void *) except -1, void *argument) noexcept nogil:
+    """Our threads outlive the interpreter: in one that has ended there is no list of pending calls."""
+    if Py_IsInitialized():
+        Py_AddPendingCall(call, argument)
+
+
 cdef void _on_new_thread() noexcept nogil:
     """On the recorder thread. If the interpreter has too much pending already, names come at the end."""
-    Py_AddPendingCall(_name_threads, NULL)
+    _ask_main_thread(_name_threads, NULL)
 
 
 def on_collection(str phase, dict info):
@@ -121,7 +129,7 @@ cdef int _tell_stall(void *threshold_ns) except -1:
 
 cdef void _on_stall() noexcept nogil:
     """On the sampler's thread."""
-    Py_AddPendingCall(_tell_stall, <void *>_stall_ns)
+    _ask_main_thread(_tell_stall, <void *>_stall_ns)
     if PY_VERSION_HEX < 0x030D0000:
         # Before 3.13 the main thread looks for calls only after it has taken the GIL: somebody has to ask for it.
         gs_totals_wake_all()
@@ -169,56 +177,57 @@ def dump(int file):
         raise OSError(error, os.strerror(error))
 
 
-def threads():
-    cdef size_t room = gs_recorder_threads(NULL, 0)
-    cdef gs_thread_totals *totals = <gs_thread_totals *>malloc((room + 1) * sizeof(gs_thread_totals))
-    if totals == NULL:
-        raise MemoryError
-    try:
-        return [
-            {
-                "thread": totals[i].thread,
-                "native_id": totals[i].native_id,
-                "name": totals[i].name.decode("utf-8", "replace"),
-                "takes": totals[i].takes,
-                "held_ns": totals[i].held_ns,
-                "waited_ns": totals[i].waited_ns,
-            }
-            for i in range(min(room, gs_recorder_threads(totals, room)))]
-    finally:
-        free(totals)
+def thread(uint32_t number):
+    cdef uint32_t native_id = 0
+    cdef char name[GS_NAME_BYTES + 1]
+    if not gs_recorder_thread(number, &native_id, name):
+        return None
+    return native_id, name.decode("utf-8", "replace")
 
 
-def loops():
-    cdef gs_loop_totals *totals = <gs_loop_totals *>malloc(GS_MAX_LOOPS * sizeof(gs_loop_totals))
+cdef object _lengths(const gs_histogram *histogram):
+    return [(gs_histogram_limit(bucket), histogram.count[bucket])
+            for bucket in range(GS_HISTOGRAM_BUCKETS) if histogram.count[bucket] != 0]
+
+
+def groups():
+    cdef gs_group_totals *totals = <gs_group_totals *>malloc(sizeof(gs_group_totals))
+    cdef uint32_t group = 0
     if totals == NULL:
         raise MemoryError
+    found = {}
     try:
-        return [
-            {
-                "thread": totals[i].thread,
-                "iterations": totals[i].iterations,
-                "iteration_ns": totals[i].iteration_ns,
-                "on_cpu_ns": totals[i].on_cpu_ns,
-                "gil_wait_ns": totals[i].gil_wait_ns,
-                "stalls": totals[i].stalls,
-                "stall_ns": totals[i].stall_ns,
-                "iteration_lengths": [
-                    (gs_histogram_limit(bucket), totals[i].iteration_lengths.count[bucket])
-                    for bucket in range(GS_HISTOGRAM_BUCKETS) if totals[i].iteration_lengths.count[bucket] != 0],
-            }
-            for i in range(gs_totals_loops(totals, GS_MAX_LOOPS))]
+        for group in range(GS_GROUPS):
+            if gs_totals_group(group, totals):
+                found[group] = {
+                    "name": totals.name.decode("utf-8", "replace"),
+                    "takes": totals.takes,
+                    "held_ns": totals.held_ns,
+                    "waited_ns": totals.waited_ns,
+                    "forced": totals.forced,
+                    "hold_lengths": _lengths(&totals.hold_lengths),
+                    "wait_lengths": _lengths(&totals.wait_lengths),
+                    "iterations": totals.iterations,
+                    "iteration_ns": totals.iteration_ns,
+                    "on_cpu_ns": totals.on_cpu_ns,
+                    "gil_wait_ns": totals.gil_wait_ns,
+                    "stalls": totals.stalls,
+                    "stall_ns": totals.stall_ns,
+                    "iteration_lengths": _lengths(&totals.iteration_lengths),
+                }
     finally:
         free(totals)
+    return found
 
 
 def waits():
-    cdef gs_wait_totals *totals = <gs_wait_totals *>malloc(_WAITS * sizeof(gs_wait_totals))
+    cdef gs_wait_totals *totals = <gs_wait_totals *>malloc(GS_MAX_WAITS * sizeof(gs_wait_totals))
     if totals == NULL:
         raise MemoryError
     try:
-        return [(totals[i].waiter, totals[i].holder, totals[i].waited_ns, totals[i].waits)
-                for i in range(gs_totals_waits(totals, _WAITS))]
+        return [(totals[i].waiter, None if totals[i].holder == GS_HANDING_OVER else totals[i].holder,
+                 totals[i].waited_ns, totals[i].waits)
+                for i in range(gs_totals_waits(totals, GS_MAX_WAITS))]
     finally:
         free(totals)
 

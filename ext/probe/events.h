@@ -21,10 +21,13 @@ typedef enum gs_event_kind {
     GS_EVENT_SCHEDULE = 7,
     GS_EVENT_COUNTERS = 8,
     GS_EVENT_LOST = 9,
+    GS_EVENT_HOLDS =
+        10, /* in the ring: `frames` gs_bucket_count follow, of each of which the recorder makes one event */
     /* Never in a file: the recorder makes definitions of them. */
     GS_EVENT_THREAD = 128, /* count: gs_loop_kind; a: pthread identity; b: native thread id */
     GS_EVENT_NAME = 129,   /* `count` bytes of text follow */
     GS_EVENT_CODE = 130,   /* a gs_code_copy follows */
+    GS_EVENT_ENDED = 131,  /* the last event of a thread, but for a run that ends late */
 } gs_event_kind;
 
 #define GS_RUN_CONTENDED   1u
@@ -61,5 +64,11 @@ typedef struct gs_raw_frame {
 } gs_raw_frame;
 
 #define GS_MAX_FRAMES 128u
+
+/* Of a histogram (histogram.h): what has come since it was told before. */
+typedef struct gs_bucket_count {
+    uint32_t bucket;
+    uint32_t count;
+} gs_bucket_count;
 
 #endif /* GS_PROBE_EVENTS_H */

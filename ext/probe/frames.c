@@ -57,11 +57,18 @@ static PyCodeObject *code_of(const frame *self) {
 #endif
 }
 
+#if PY_VERSION_HEX >= 0x030B0000
+/* As a number: what was read while it changed may be no address of a code object. */
+static uintptr_t first_instruction(const PyCodeObject *code) {
+    return (uintptr_t)code + offsetof(PyCodeObject, co_code_adaptive);
+}
+#endif
+
 static int32_t position_of(const frame *self, const PyCodeObject *code) {
 #if PY_VERSION_HEX >= 0x030D0000
-    return (int32_t)((const char *)self->instr_ptr - (const char *)code->co_code_adaptive);
+    return (int32_t)((uintptr_t)self->instr_ptr - first_instruction(code));
 #elif PY_VERSION_HEX >= 0x030B0000
-    return (int32_t)((const char *)self->prev_instr - (const char *)code->co_code_adaptive);
+    return (int32_t)((uintptr_t)self->prev_instr - first_instruction(code));
 #else
     (void)code;
     return self->f_lasti * (int32_t)sizeof(_Py_CODEUNIT);
@@ -245,9 +252,10 @@ struct copied {
 
 static struct copied copies[GS_COPIED_CODES];
 static uint32_t copies_made;
+static bool readable; /* in this recording */
 
 void gs_frames_forget(void) {
-    own_process = getpid();
+    readable = gs_frames_readable() == 0;
     memset(copies, 0, sizeof copies);
     copies_made = 0;
 }
@@ -431,6 +439,9 @@ size_t gs_frames_peek(const PyThreadState *thread, uintptr_t *outermost, gs_raw_
 
 bool gs_frames_loop_runs(const PyThreadState *thread) {
     uintptr_t hook = 0;
+    if (!readable) {
+        return true;
+    }
     return thread != NULL &&
            read_process((uintptr_t)thread + offsetof(PyThreadState, async_gen_firstiter), &hook, sizeof hook) &&
            hook != 0;

@@ -6,7 +6,7 @@
  * What was read may still mix two moments, if the thread called or returned meanwhile; but its outermost frame must be the
  * thread's: it is looked for a second time, and a stack that ends elsewhere is read again.
  *
- * Layouts of frames are those of the headers that this is compiled with: 3.10 to 3.14.
+ * Layouts of frames are those of the headers that this is compiled with: 3.10 to 3.15.
  */
 #ifndef GS_PROBE_FRAMES_H
 #define GS_PROBE_FRAMES_H
@@ -44,7 +44,8 @@ bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *l
  * Threads: the sampler only (it has a cache of its own), without the GIL. */
 size_t gs_frames_peek(const PyThreadState *thread, uintptr_t *outermost, gs_raw_frame *frames, size_t room,
                       gs_code_copied copied, void *context);
-/* What gs_loop_runs says, from outside: false too if the thread has gone. The sampler only. */
+/* What gs_loop_runs says, from outside: false too if the thread has gone, true where no memory can be read. The sampler
+ * only. */
 bool gs_frames_loop_runs(const PyThreadState *thread);
 /* Forgets what was copied; numbers start anew. */
 void gs_frames_forget(void);

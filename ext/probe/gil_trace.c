@@ -18,7 +18,14 @@
  * by itself and is back as soon as that has hardly been away. */
 #define STRAIGHT_BACK_NS INT64_C(20000)
 /* How long to wait for the native thread that shows us the GIL's conditions. */
-#define LEARN_NS         INT64_C(2000000000)
+#ifndef Py_GIL_DISABLED
+#define LEARN_NS    INT64_C(2000000000)
+#define LEARN_TRIES 1
+#else
+/* Now and then the state of a new thread takes a stop of the world, for which this thread has to let go. */
+#define LEARN_NS    INT64_C(50000000)
+#define LEARN_TRIES 2
+#endif
 
 typedef int (*timedwait_function)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
 typedef int (*wait_function)(pthread_cond_t *, pthread_mutex_t *);
@@ -53,7 +60,7 @@ static struct {
 
 /* Only the main interpreter's code may be kept alive: another one takes the memory of its own with it when it ends. */
 static size_t walk(gs_thread *self, gs_raw_frame *frames) {
-    PyThreadState *state = self == NULL ? NULL : PyGILState_GetThisThreadState();
+    PyThreadState *state = self == NULL ? NULL : gs_thread_state();
     if (state == NULL || state->interp != PyInterpreterState_Main()) {
         return 0;
     }
@@ -160,7 +167,7 @@ static void on_take(void) {
     if (self != NULL) {
         number = self->number;
         if (gs_load(&self->state) == NULL) {
-            gs_store(&self->state, PyGILState_GetThisThreadState());
+            gs_store(&self->state, gs_thread_state());
         }
         gs_add(&self->takes, 1);
         int64_t waited_ns = end_wait(self, now_ns);
@@ -197,6 +204,7 @@ static int64_t end_hold(int64_t now_ns) {
     }
     if (self != NULL) {
         gs_add(&self->held_ns, (uint64_t)hold_ns);
+        gs_add(&self->holds->count[gs_histogram_bucket((uint64_t)hold_ns)], 1);
         self->let_go_ns = now_ns;
     }
     gs_store(&gil.take_ns, 0);
@@ -295,9 +303,6 @@ static int find_conditions(void) {
         while (gs_load(&gil.cond) == NULL && gs_now_ns() < deadline_ns) {
             struct timespec moment = {.tv_nsec = 50000};
             nanosleep(&moment, NULL);
-#ifdef Py_GIL_DISABLED
-            break;
-#endif
         }
         PyThreadState *state = PyEval_SaveThread();
         pthread_join(learner, NULL);
@@ -306,6 +311,19 @@ static int find_conditions(void) {
     }
     gs_store(&learning, false);
     return error;
+}
+
+/* A free-threaded build has a GIL while PYTHON_GIL=1 or a module that needs it says so. */
+static bool has_gil(void) {
+#ifdef Py_GIL_DISABLED
+    PyObject *ask = PySys_GetObject("_is_gil_enabled");
+    PyObject *answer = ask == NULL ? NULL : PyObject_CallNoArgs(ask);
+    PyErr_Clear();
+    Py_XDECREF(answer);
+    return answer == Py_True;
+#else
+    return true;
+#endif
 }
 
 static bool hook_interpreter(const gs_object *object, void *context) {
@@ -338,12 +356,18 @@ static int hook(void) {
 }
 
 int gs_gil_find(void) {
+    if (!has_gil()) {
+        return ETIMEDOUT;
+    }
     if (gs_load(&gil.switch_cond) != NULL) {
         return 0;
     }
     int error = hook();
     if (error == 0) {
-        error = find_conditions();
+        error = ETIMEDOUT;
+        for (int tries = 0; tries < LEARN_TRIES && error == ETIMEDOUT; tries++) {
+            error = find_conditions();
+        }
         gs_interpose_undo(&slots);
     }
     return error;

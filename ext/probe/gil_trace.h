@@ -28,7 +28,7 @@
 #define GS_LONG_NS INT64_C(1000000)
 
 /* Finds out which conditions are the GIL's, once, by making a native thread wait for it. 0; ENOSYS: the interpreter has
- * no such slots; ETIMEDOUT: no wait was seen (a free-threaded build). With the GIL; takes a millisecond or two. */
+ * no such slots; ETIMEDOUT: no wait was seen (a free-threaded build without one). With the GIL; takes a millisecond or two. */
 int gs_gil_find(void);
 /* Puts the hooks in, and records from now on. 0, or what gs_gil_find returns. */
 int gs_gil_start(void);

@@ -36,9 +36,15 @@ bool gs_loop_runs(const PyThreadState *state) {
 }
 
 void gs_loop_check(gs_thread *self) {
-    if (gs_load(&self->iteration_start_ns) != 0 && !gs_loop_runs(PyGILState_GetThisThreadState())) {
+    if (gs_load(&self->iteration_start_ns) != 0 && !gs_loop_runs(gs_thread_state())) {
         gs_store(&self->iteration_start_ns, 0);
     }
+}
+
+void gs_loop_stopped(gs_thread *thread, int64_t iteration_start_ns) {
+    /* relaxed: if the thread has gone on meanwhile, it is another iteration */
+    atomic_compare_exchange_strong_explicit(&thread->iteration_start_ns, &iteration_start_ns, 0, memory_order_relaxed,
+                                            memory_order_relaxed);
 }
 
 /* What an iteration has burnt, out of the `room_ns` that it did not wait for the GIL.
@@ -95,7 +101,7 @@ static gs_thread *polling(void) {
     if (!gs_load(&recording)) {
         return NULL;
     }
-    PyThreadState *state = PyGILState_GetThisThreadState();
+    PyThreadState *state = gs_thread_state();
     if (!gs_loop_runs(state)) {
         return NULL;
     }

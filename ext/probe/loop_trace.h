@@ -39,4 +39,7 @@ bool gs_loop_runs(const PyThreadState *state);
 /* The thread has taken the GIL: if its loop has stopped, what goes on is no iteration. */
 void gs_loop_check(gs_thread *self);
 
+/* The same, by the sampler, of a thread in which it sees no loop run: all that there is where takes are not seen. */
+void gs_loop_stopped(gs_thread *thread, int64_t iteration_start_ns);
+
 #endif /* GS_PROBE_LOOP_TRACE_H */

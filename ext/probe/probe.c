@@ -39,7 +39,9 @@ int gs_probe_start(const gs_probe_config *config) {
         }
         return error;
     }
-    (void)gs_gil_start();
+    if (gs_gil_start() != 0) {
+        gs_threads_forget(); /* else done by it, under gil.mutex */
+    }
     gs_loop_start();
     error = gs_sampler_start(&config->sampler);
     running = true;

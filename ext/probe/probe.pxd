@@ -27,16 +27,31 @@ cdef extern from "probe/frames.h" nogil:
     int gs_frames_readable()
 
 
-cdef extern from "probe/totals.h" nogil:
+cdef extern from "probe/histogram.h" nogil:
     enum:
         GS_HISTOGRAM_BUCKETS
-        GS_MAX_LOOPS
 
     ctypedef struct gs_histogram:
         uint64_t *count
 
-    ctypedef struct gs_loop_totals:
-        uint32_t thread
+    uint64_t gs_histogram_limit(uint32_t bucket)
+
+
+cdef extern from "probe/totals.h" nogil:
+    enum:
+        GS_GROUPS
+        GS_HANDING_OVER
+        GS_MAX_WAITS
+        GS_NAME_BYTES
+
+    ctypedef struct gs_group_totals:
+        char *name
+        uint64_t takes
+        uint64_t held_ns
+        uint64_t waited_ns
+        uint64_t forced
+        gs_histogram hold_lengths
+        gs_histogram wait_lengths
         uint64_t iterations
         uint64_t iteration_ns
         uint64_t on_cpu_ns
@@ -67,8 +82,7 @@ cdef extern from "probe/totals.h" nogil:
         gs_stall_stack *holders
         gs_stall_stack own
 
-    uint64_t gs_histogram_limit(uint32_t bucket)
-    size_t gs_totals_loops(gs_loop_totals *to, size_t room)
+    c_bool gs_totals_group(uint32_t group, gs_group_totals *to)
     size_t gs_totals_waits(gs_wait_totals *to, size_t room)
     c_bool gs_totals_next_stall(gs_stall *stall, int64_t deadline_ns)
     void gs_totals_wake_all()
@@ -91,16 +105,8 @@ cdef extern from "probe/recorder.h" nogil:
         uint64_t chunks
         int write_error
 
-    ctypedef struct gs_thread_totals:
-        uint32_t thread
-        uint32_t native_id
-        uint64_t takes
-        uint64_t held_ns
-        uint64_t waited_ns
-        char *name
-
     int gs_recorder_dump(int file)
-    size_t gs_recorder_threads(gs_thread_totals *to, size_t room)
+    c_bool gs_recorder_thread(uint32_t thread, uint32_t *native_id, char *name)
     c_bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line)
     void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes)
 

@@ -18,6 +18,7 @@
 #include "core/wake.h"
 #include "definitions.h"
 #include "flight.h"
+#include "known_threads.h"
 #include "stack_sampler.h"
 #include "totals.h"
 
@@ -30,20 +31,10 @@
 #define FLUSH_NS                 (500 * GS_NS_PER_MS)
 #define CHUNK_EVENTS             8192u
 #define DEFINED_BYTES            (1u << 20)
-#define NAME_BYTES               256u
 #define STACK_BYTES              (256u << 10)
 /* What a recording without a file keeps: some 30 seconds of a busy service, compressed. */
 #define FLIGHT_EVENTS_BYTES      (8u << 20)
 #define FLIGHT_DEFINITIONS_BYTES (16u << 20)
-#define MAX_NAMED                65536u
-
-struct known_thread {
-    uint32_t native_id;
-    uint8_t loop;
-    uint64_t identity;
-    uint64_t takes, held_ns, waited_ns;
-    char *name; /* NULL: none yet */
-};
 
 static struct {
     /* One for the life of the process: a hook may push into it at any time, also just after a recording has ended. */
@@ -65,8 +56,7 @@ static struct {
     int64_t flushed_ns;
     uint64_t told_lost[4];
     uint64_t event_total;
-    struct known_thread *threads; /* written under mutex */
-    uint32_t thread_count;
+    gs_known_threads *threads; /* written under mutex */
     bool new_thread;
     gs_code_copy *copied[GS_COPIED_CODES]; /* under mutex; NULL: not there */
 
@@ -79,16 +69,16 @@ void gs_recorder_lost(gs_lost_reason reason) {
     atomic_fetch_add_explicit(&recorder.lost_now[reason], 1, memory_order_relaxed);
 }
 
-static void push(const gs_event *event, const void *rest, size_t rest_bytes) {
+static bool push(const gs_event *event, const void *rest, size_t rest_bytes) {
     /* ACQUIRE, pairs with RELEASE in gs_recorder_start: the ring is made */
     gs_ring *ring = atomic_load_explicit(&recorder.ring, memory_order_acquire);
     gs_ring_claim claim;
     if (ring == NULL) {
-        return;
+        return false;
     }
     if (gs_ring_try_claim(ring, GS_RING_NO_LEASE, (uint32_t)(sizeof *event + rest_bytes), &claim) != GS_OK) {
         gs_recorder_lost(GS_LOST_RING_FULL);
-        return;
+        return false;
     }
     memcpy(claim.data, event, sizeof *event);
     if (rest_bytes > 0) {
@@ -98,12 +88,18 @@ static void push(const gs_event *event, const void *rest, size_t rest_bytes) {
     if (claim.depth >= RING_RECORDS / 4 || (rest_bytes > 0 && gs_ring_used_bytes(ring) >= RING_BYTES / 4)) {
         gs_wake_notify(&recorder.wake, GS_WAKE_CONTROL);
     }
+    return true;
 }
 
-void gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count) {
+bool gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count) {
     gs_event counted = *event;
     counted.frames = (uint16_t)frame_count;
-    push(&counted, frames, frame_count * sizeof *frames);
+    return push(&counted, frames, frame_count * sizeof *frames);
+}
+
+bool gs_recorder_push_holds(uint32_t thread, int64_t now_ns, const gs_bucket_count *counts, uint16_t count) {
+    gs_event event = {.kind = GS_EVENT_HOLDS, .frames = count, .thread = thread, .start_ns = now_ns};
+    return push(&event, counts, count * sizeof *counts);
 }
 
 void gs_recorder_push_thread(const gs_thread *thread) {
@@ -117,7 +113,11 @@ void gs_recorder_push_thread(const gs_thread *thread) {
 }
 
 void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes) {
-    bytes = bytes < GS_NAME_BYTES ? bytes : GS_NAME_BYTES;
+    if (bytes > GS_NAME_BYTES) {
+        /* Not inside a character. */
+        for (bytes = GS_NAME_BYTES; bytes > 0 && ((uint8_t)name[bytes] & 0xc0) == 0x80; bytes--) {
+        }
+    }
     gs_event event = {.kind = GS_EVENT_NAME, .thread = thread, .count = (uint32_t)bytes};
     push(&event, name, bytes);
 }
@@ -161,65 +161,61 @@ static void append(const gs_event *event, uint32_t stack) {
     }
 }
 
-static struct known_thread *thread_at(uint32_t number) {
-    if (number >= MAX_NAMED) {
-        return NULL;
+/* Under mutex. */
+static gs_known_thread *add_thread(uint32_t number) {
+    gs_known_thread *thread = gs_known_threads_add(recorder.threads, number);
+    if (thread == NULL) {
+        gs_recorder_lost(GS_LOST_NO_MEMORY);
+    } else if (thread->known_since_ns == 0) {
+        thread->known_since_ns = gs_now_ns();
+        recorder.new_thread = true;
     }
-    if (number >= recorder.thread_count) {
-        uint32_t count = number + 256;
-        struct known_thread *more = realloc(recorder.threads, count * sizeof *more);
-        if (more == NULL) {
-            gs_recorder_lost(GS_LOST_NO_MEMORY);
-            return NULL;
-        }
-        memset(more + recorder.thread_count, 0, (count - recorder.thread_count) * sizeof *more);
-        recorder.threads = more;
-        recorder.thread_count = count;
-    }
-    return &recorder.threads[number];
+    return thread;
 }
 
-static void define_thread(uint32_t number, const struct known_thread *thread) {
+static void define_thread(const gs_known_thread *thread) {
     const char *name = thread->name == NULL ? "" : thread->name;
-    gs_definitions_thread(recorder.definitions, number, thread->native_id, thread->identity, thread->loop, name,
+    gs_definitions_thread(recorder.definitions, thread->number, thread->native_id, thread->identity, thread->loop, name,
                           strlen(name));
 }
 
 static void learn_thread(const gs_event *event) {
     pthread_mutex_lock(&recorder.mutex);
-    struct known_thread *thread = thread_at(event->thread);
+    gs_known_thread *thread = add_thread(event->thread);
     if (thread != NULL) {
-        recorder.new_thread = recorder.new_thread || thread->name == NULL;
         thread->native_id = (uint32_t)event->b;
         thread->identity = event->a;
         thread->loop = (uint8_t)event->count;
-        define_thread(event->thread, thread);
+        define_thread(thread);
     }
     pthread_mutex_unlock(&recorder.mutex);
 }
 
-static void learn_name(const gs_event *event, const char *name) {
-    pthread_mutex_lock(&recorder.mutex);
-    struct known_thread *thread = thread_at(event->thread);
-    if (thread != NULL && (thread->name == NULL || strncmp(thread->name, name, event->count) != 0 ||
-                           thread->name[event->count] != '\0')) {
-        free(thread->name);
-        thread->name = strndup(name, event->count);
-        define_thread(event->thread, thread);
+static void learn_name(const gs_event *event, const char *text) {
+    gs_known_thread *thread = gs_known_threads_find(recorder.threads, event->thread);
+    char *name = thread == NULL ? NULL : strndup(text, event->count);
+    if (name == NULL || (thread->name != NULL && strcmp(thread->name, name) == 0)) {
+        free(name);
+        return;
     }
+    pthread_mutex_lock(&recorder.mutex);
+    free(thread->name);
+    thread->name = name;
+    define_thread(thread);
     pthread_mutex_unlock(&recorder.mutex);
+    if (recorder.totals) {
+        gs_totals_named(thread);
+    }
 }
 
-static void learn_totals(const gs_event *event) {
-    pthread_mutex_lock(&recorder.mutex);
-    struct known_thread *thread = thread_at(event->thread);
+static void learn_end(const gs_event *event) {
+    gs_known_thread *thread = gs_known_threads_find(recorder.threads, event->thread);
     if (thread != NULL) {
-        /* The event's own count wraps. */
-        thread->takes += (uint32_t)(event->count - (uint32_t)thread->takes);
-        thread->held_ns = event->a;
-        thread->waited_ns = event->b;
+        thread->ended = true;
+        if (recorder.totals) {
+            gs_totals_ended(thread);
+        }
     }
-    pthread_mutex_unlock(&recorder.mutex);
 }
 
 static void learn_code(const gs_code_copy *copy) {
@@ -238,6 +234,32 @@ static void learn_code(const gs_code_copy *copy) {
     pthread_mutex_unlock(&recorder.mutex);
 }
 
+static void take_in_event(const gs_event *event, const gs_raw_frame *frames, uint16_t frame_count) {
+    /* There may have been no room to tell of a new thread. A run can end when its thread is gone for long. */
+    if (event->kind != GS_EVENT_RUN && event->thread != 0 &&
+        gs_known_threads_find(recorder.threads, event->thread) == NULL) {
+        pthread_mutex_lock(&recorder.mutex);
+        (void)add_thread(event->thread);
+        pthread_mutex_unlock(&recorder.mutex);
+    }
+    if (recorder.totals) {
+        gs_totals_add(event, frames);
+    }
+    append(event, gs_definitions_stack(recorder.definitions, frames, frame_count));
+}
+
+static void take_in_holds(const gs_event *event, const gs_bucket_count *counts) {
+    for (uint16_t i = 0; i < event->frames; i++) {
+        gs_event holds = {.kind = GS_EVENT_HOLDS,
+                          .thread = event->thread,
+                          .start_ns = event->start_ns,
+                          .count = counts[i].count,
+                          .a = gs_histogram_first(counts[i].bucket),
+                          .b = gs_histogram_limit(counts[i].bucket)};
+        take_in_event(&holds, NULL, 0);
+    }
+}
+
 static void take_in(const gs_ring_record *record) {
     if (record->bytes < sizeof(gs_event)) {
         return;
@@ -250,13 +272,12 @@ static void take_in(const gs_ring_record *record) {
         learn_name(event, rest);
     } else if (event->kind == GS_EVENT_CODE) {
         learn_code(rest);
+    } else if (event->kind == GS_EVENT_ENDED) {
+        learn_end(event);
+    } else if (event->kind == GS_EVENT_HOLDS) {
+        take_in_holds(event, rest);
     } else {
-        if (event->kind == GS_EVENT_COUNTERS) {
-            learn_totals(event);
-        } else if (recorder.totals) {
-            gs_totals_add(event, rest);
-        }
-        append(event, gs_definitions_stack(recorder.definitions, rest, event->frames));
+        take_in_event(event, rest, event->frames);
     }
 }
 
@@ -280,10 +301,9 @@ static void renew_definitions(void) {
     recorder.definitions = renewed;
     recorder.event_count = 0;
     gs_flight_clear(recorder.flight);
-    for (uint32_t number = 0; number < recorder.thread_count; number++) {
-        if (recorder.threads[number].native_id != 0) {
-            define_thread(number, &recorder.threads[number]);
-        }
+    for (gs_known_thread *thread = gs_known_threads_next(recorder.threads, NULL); thread != NULL;
+         thread = gs_known_threads_next(recorder.threads, thread)) {
+        define_thread(thread);
     }
     /* The sampler tells of a code once only. */
     for (uint32_t i = 0; i < GS_COPIED_CODES; i++) {
@@ -324,6 +344,9 @@ static void *record(void *context) {
         tell_lost();
         if (gs_now_ns() - recorder.flushed_ns >= FLUSH_NS) {
             flush();
+            if (recorder.totals) {
+                gs_totals_settle(gs_now_ns(), false);
+            }
             if (recorder.flight != NULL && gs_flight_is_full(recorder.flight)) {
                 renew_definitions();
             }
@@ -337,6 +360,9 @@ static void *record(void *context) {
         }
     }
     flush();
+    if (recorder.totals) {
+        gs_totals_settle(gs_now_ns(), true);
+    }
     return NULL;
 }
 
@@ -359,16 +385,14 @@ static void discard(gs_ring *ring) {
     }
 }
 
-/* What was known of the recording before, which can be read until the next begins. */
-static void forget_threads(void) {
+/* What was known of the recording before can be read until the next begins. */
+static bool renew_threads(void) {
     pthread_mutex_lock(&recorder.mutex);
-    for (uint32_t i = 0; i < recorder.thread_count; i++) {
-        free(recorder.threads[i].name);
-    }
-    free(recorder.threads);
-    recorder.threads = NULL;
-    recorder.thread_count = 0;
+    gs_known_threads_free(recorder.threads);
+    recorder.threads = gs_known_threads_new();
+    bool is_made = recorder.threads != NULL;
     pthread_mutex_unlock(&recorder.mutex);
+    return is_made;
 }
 
 int gs_recorder_start(const gs_recorder_config *config) {
@@ -377,14 +401,13 @@ int gs_recorder_start(const gs_recorder_config *config) {
     if (ring == NULL) {
         ring = make_ring();
     }
-    recorder.definitions = ring == NULL ? NULL : gs_definitions_new();
+    recorder.definitions = ring != NULL && renew_threads() ? gs_definitions_new() : NULL;
     if (recorder.definitions == NULL) {
         return ENOMEM;
     }
     /* RELEASE, pairs with ACQUIRE in push: the ring is made */
     atomic_store_explicit(&recorder.ring, ring, memory_order_release);
     discard(ring);
-    forget_threads();
     recorder.on_new_thread = config->on_new_thread;
     recorder.event_count = 0;
     recorder.event_total = 0;
@@ -400,7 +423,8 @@ int gs_recorder_start(const gs_recorder_config *config) {
     /* relaxed: the thread is made below */
     atomic_store_explicit(&recorder.stopping, false, memory_order_relaxed);
     recorder.flight = config->file < 0 ? gs_flight_new(FLIGHT_EVENTS_BYTES, FLIGHT_DEFINITIONS_BYTES) : NULL;
-    recorder.totals = config->totals_threshold_ns > 0 && gs_totals_start(config->totals_threshold_ns) == 0;
+    recorder.totals =
+        config->totals_threshold_ns > 0 && gs_totals_start(config->totals_threshold_ns, recorder.threads) == 0;
     gs_chunk_writer_begin(&recorder.writer, config->file, recorder.flight);
     gs_chunk_write(&recorder.writer, GS_CHUNK_METADATA, config->metadata, config->metadata_bytes);
     int error = recorder.writer.error;
@@ -480,33 +504,20 @@ void gs_recorder_forget(void) {
         recorder.flight = NULL; /* its lock may be held by a thread that is not here */
         recorder.running = false;
         recorder.threads = NULL;
-        recorder.thread_count = 0;
     }
     pthread_mutex_init(&recorder.mutex, NULL);
 }
 
-size_t gs_recorder_threads(gs_thread_totals *to, size_t room) {
-    size_t count = 0;
+bool gs_recorder_thread(uint32_t thread, uint32_t *native_id, char *name) {
     pthread_mutex_lock(&recorder.mutex);
-    for (uint32_t number = 0; number < recorder.thread_count; number++) {
-        const struct known_thread *thread = &recorder.threads[number];
-        if (thread->native_id == 0) {
-            continue;
-        }
-        if (count < room) {
-            to[count] = (gs_thread_totals){.thread = number,
-                                           .native_id = thread->native_id,
-                                           .takes = thread->takes,
-                                           .held_ns = thread->held_ns,
-                                           .waited_ns = thread->waited_ns};
-            if (thread->name != NULL) {
-                memcpy(to[count].name, thread->name, strlen(thread->name));
-            }
-        }
-        count++;
+    const gs_known_thread *known = recorder.threads == NULL ? NULL : gs_known_threads_find(recorder.threads, thread);
+    if (known != NULL) {
+        *native_id = known->native_id;
+        const char *found = known->name == NULL ? "" : known->name;
+        memcpy(name, found, strlen(found) + 1);
     }
     pthread_mutex_unlock(&recorder.mutex);
-    return count;
+    return known != NULL;
 }
 
 bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line) {

@@ -17,6 +17,7 @@
 
 #include "events.h"
 #include "frames.h"
+#include "thread_groups.h"
 #include "threads.h"
 
 typedef struct gs_recorder_config {
@@ -38,25 +39,20 @@ void gs_recorder_forget(void);
  * recording runs; without the GIL, it may take as long as the disk does. */
 int gs_recorder_dump(int file);
 
-void gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count);
+/* False: there was no room, which has been counted. */
+bool gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t frame_count);
+bool gs_recorder_push_holds(uint32_t thread, int64_t now_ns, const gs_bucket_count *counts, uint16_t count);
 /* A thread is new, or its loop is. */
 void gs_recorder_push_thread(const gs_thread *thread);
-/* A thread's name, UTF-8, is cut at 256 bytes. */
+/* A thread's name, UTF-8, is cut at GS_NAME_BYTES. */
 void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes);
 /* A code that the sampler copied. */
 void gs_recorder_push_code(const gs_code_copy *copy);
 void gs_recorder_lost(gs_lost_reason reason);
 
-/* Every thread of this recording, also those that have ended, with its totals of a second ago at most. Returns how many
- * there are; copies `room` at most. Any thread, until the next recording. */
-#define GS_NAME_BYTES 256u
-typedef struct gs_thread_totals {
-    uint32_t thread;
-    uint32_t native_id;
-    uint64_t takes, held_ns, waited_ns;
-    char name[GS_NAME_BYTES + 1]; /* "" while it is not known */
-} gs_thread_totals;
-size_t gs_recorder_threads(gs_thread_totals *to, size_t room);
+/* What is known of a thread that lives, or has ended not long ago: `name` is "" while it is not known, and has room for
+ * GS_NAME_BYTES + 1. False: nothing. Any thread, until the next recording. */
+bool gs_recorder_thread(uint32_t thread, uint32_t *native_id, char *name);
 
 /* What a raw frame of this recording means; false: its code is not known any more. Any thread, while the recording runs. */
 bool gs_recorder_describe(const gs_raw_frame *frame, gs_code_copy *code, uint32_t *line);

@@ -69,6 +69,41 @@ static void report_counters(const gs_thread *thread, int64_t now_ns) {
     gs_recorder_push(&event, NULL, 0);
 }
 
+/* What has come since the report before. False: there was no room, it is for the next report. */
+static bool report_holds(gs_thread *thread, int64_t now_ns) {
+    uint64_t held_ns = gs_load(&thread->held_ns);
+    if (held_ns == thread->told_held_ns) {
+        return true;
+    }
+    gs_holds *holds = thread->holds;
+    gs_bucket_count changed[GS_HISTOGRAM_BUCKETS];
+    uint16_t changed_count = 0;
+    for (uint32_t bucket = 0; bucket < GS_HISTOGRAM_BUCKETS; bucket++) {
+        uint32_t count = gs_load(&holds->count[bucket]) - holds->told[bucket];
+        if (count != 0) {
+            changed[changed_count++] = (gs_bucket_count){bucket, count};
+        }
+    }
+    if (changed_count > 0 && !gs_recorder_push_holds(thread->number, now_ns, changed, changed_count)) {
+        return false;
+    }
+    for (uint16_t i = 0; i < changed_count; i++) {
+        holds->told[changed[i].bucket] += changed[i].count;
+    }
+    thread->told_held_ns = held_ns;
+    return true;
+}
+
+/* Of a thread that has ended. A number that the recorder does not know to be free would be kept for ever: where there is
+ * no room, its record is kept for the next look. */
+static void report_end(gs_thread *thread, int64_t now_ns) {
+    gs_event event = {.kind = GS_EVENT_ENDED, .thread = thread->number};
+    report_counters(thread, now_ns);
+    if (report_holds(thread, now_ns) && gs_recorder_push(&event, NULL, 0)) {
+        gs_thread_free(thread);
+    }
+}
+
 /* `since_ns`: what the sample stands for begins there. */
 static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int64_t since_ns) {
     gs_raw_frame frames[GS_MAX_FRAMES];
@@ -89,7 +124,7 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
     }
     gs_add(&sampler.taken, 1);
     int64_t late_ns = now_ns > due_ns ? now_ns - due_ns : 0;
-    if (late_ns > sampler.config.period_ns / 2) {
+    if (late_ns > sampler.config.period_ns) {
         gs_add(&sampler.late, 1);
     }
     gs_event event = {.kind = GS_EVENT_SAMPLE,
@@ -116,6 +151,7 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
         return (start_ns != 0 ? start_ns : now_ns) + sampler.config.after_ns;
     }
     if (!gs_frames_loop_runs(gs_load(&loop->state))) {
+        gs_loop_stopped(loop, start_ns);
         return GS_NEVER;
     }
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
@@ -144,6 +180,7 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
 static void report_all(int64_t now_ns) {
     for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
         report_counters(thread, now_ns);
+        (void)report_holds(thread, now_ns);
     }
 }
 
@@ -158,8 +195,7 @@ static void *run(void *unused) {
         gs_loop_look();
         for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
             if (gs_load(&thread->use) == GS_THREAD_ENDED) {
-                report_counters(thread, now_ns);
-                gs_thread_free(thread);
+                report_end(thread, now_ns);
             } else if (gs_load(&thread->loop) != GS_LOOP_NONE) {
                 next_ns = gs_earlier(next_ns, look_at_loop(thread, now_ns, due_ns));
             }

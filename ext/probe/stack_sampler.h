@@ -15,7 +15,7 @@
 
 typedef struct gs_sampler_stats {
     uint64_t taken;
-    uint64_t late;   /* taken more than half a period after it was due */
+    uint64_t late;   /* taken more than a period after it was due */
     uint64_t missed; /* the stack went away while it was read, or could not be read */
 } gs_sampler_stats;
 

@@ -17,6 +17,7 @@ static _Thread_local gs_thread *mine __attribute__((tls_model("initial-exec")));
 static _Thread_local uint32_t my_recording __attribute__((tls_model("initial-exec")));
 
 static gs_thread threads[MAX_THREADS];
+static gs_holds holds[MAX_THREADS];   /* of the thread in the same place */
 static _Atomic uint32_t threads_used; /* records below have been used */
 static _Atomic uint32_t last_number;
 static _Atomic uint32_t recording = 1;
@@ -77,6 +78,7 @@ static gs_thread *begin(void) {
     mine->number = atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed) + 1;
     mine->native_id = (pid_t)syscall(SYS_gettid);
     mine->identity = (uint64_t)pthread_self();
+    mine->holds = &holds[mine - threads];
     mine->schedule_file = -1;
     pthread_once(&ended_once, make_key);
     pthread_setspecific(ended_key, mine);
@@ -86,6 +88,15 @@ static gs_thread *begin(void) {
 
 gs_thread *gs_thread_self(void) {
     return my_recording == current_recording() ? mine : begin();
+}
+
+PyThreadState *gs_thread_state(void) {
+#if PY_VERSION_HEX >= 0x030D0000 /* 3.13 */
+    bool ending = Py_IsFinalizing();
+#else
+    bool ending = _Py_IsFinalizing();
+#endif
+    return ending ? NULL : PyGILState_GetThisThreadState();
 }
 
 gs_thread *gs_thread_next(const gs_thread *before) {
@@ -104,6 +115,15 @@ void gs_thread_free(gs_thread *self) {
     if (self->schedule_file >= 0) {
         close(self->schedule_file);
         self->schedule_file = -1;
+    }
+    /* What was not told will not be: the next thread here begins with that. */
+    gs_holds *of_self = &holds[self - threads];
+    for (uint32_t bucket = 0; bucket < GS_HISTOGRAM_BUCKETS; bucket++) {
+        /* relaxed: its thread has ended, or nothing is recorded */
+        uint32_t count = atomic_load_explicit(&of_self->count[bucket], memory_order_relaxed);
+        if (of_self->told[bucket] != count) {
+            of_self->told[bucket] = count;
+        }
     }
     /* RELEASE, pairs with acquire in claim */
     atomic_store_explicit(&self->use, GS_THREAD_FREE, memory_order_release);

@@ -19,11 +19,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "histogram.h"
+
 typedef enum gs_thread_use {
     GS_THREAD_FREE = 0,
     GS_THREAD_LIVE,
     GS_THREAD_ENDED, /* the sampler reports its last counters, then frees it */
 } gs_thread_use;
+
+/* How long the single holds of a thread were. Told is what the sampler has reported; both run freely. */
+typedef struct gs_holds {
+    _Atomic uint32_t count[GS_HISTOGRAM_BUCKETS];
+    uint32_t told[GS_HISTOGRAM_BUCKETS];
+} gs_holds;
 
 typedef struct gs_thread {
     _Atomic uint32_t use;
@@ -40,6 +48,7 @@ typedef struct gs_thread {
     _Atomic uint64_t takes;
     _Atomic uint64_t held_ns;
     _Atomic uint64_t waited_ns;
+    gs_holds *holds; /* apart: of a line of it at a time is made use */
 
     /* Written by the thread itself. */
     _Atomic uint32_t loop;              /* gs_loop_kind */
@@ -57,11 +66,16 @@ typedef struct gs_thread {
     int64_t told_iteration_ns;
     uintptr_t outermost; /* frame */
     int64_t scheduled_ns;
-    int schedule_file; /* -1: not open */
+    uint64_t told_held_ns; /* with the holds */
+    int schedule_file;     /* -1: not open */
 } gs_thread;
 
 /* The calling thread's record; NULL if it cannot have one (too many threads, or it is ending). */
 gs_thread *gs_thread_self(void);
+
+/* The interpreter's state of the calling thread; NULL while the interpreter ends, which frees those of daemon threads behind
+ * their backs. Exact for a thread that has the GIL; one that is without may read what is freed in that very moment. */
+PyThreadState *gs_thread_state(void);
 
 /* All records in turn: NULL starts, NULL ends. Those that are free are passed over. */
 gs_thread *gs_thread_next(const gs_thread *before);

@@ -1,9 +1,11 @@
 /* totals.h - what the events add up to while the probe is always on: counters, histograms, and the stalls one by one.
  *
- * Totals only grow, also when threads end, so that whoever reads them now and then misses nothing. A wait is divided among
- * those who had the GIL meanwhile: runs (events.h) come before the waits that they overlap, in the true order.
+ * They are kept for ever, so they are of groups of threads (thread_groups.h): what a thread does counts for the group of the
+ * name that it has then. Before it has one it is kept apart for two seconds at most, then it is "(unnamed)". Totals only grow,
+ * also when threads end or are renamed, so that whoever reads them now and then misses nothing. A wait is divided among those
+ * who had the GIL meanwhile: runs (events.h) come before the waits that they overlap, in the true order.
  *
- * Threads: gs_totals_add by the recorder thread, the others by any. All take one lock, for microseconds.
+ * Threads: add, named, ended, settle by the recorder thread, the others by any. All take one lock, for microseconds.
  * fork: gs_totals_start makes everything new.
  */
 #ifndef GS_PROBE_TOTALS_H
@@ -14,26 +16,25 @@
 #include <stdint.h>
 
 #include "events.h"
+#include "histogram.h"
+#include "known_threads.h"
+#include "thread_groups.h"
 
-/* Log-linear: 64 buckets for every doubling, so a value is known to 1.6 %. */
-#define GS_HISTOGRAM_BUCKETS 3776u
-typedef struct gs_histogram {
-    uint64_t count[GS_HISTOGRAM_BUCKETS];
-} gs_histogram;
-uint32_t gs_histogram_bucket(uint64_t value);
-/* The largest value of a bucket. */
-uint64_t gs_histogram_limit(uint32_t bucket);
-
-#define GS_MAX_LOOPS 16u
-typedef struct gs_loop_totals {
-    uint32_t thread; /* 0: unused */
+typedef struct gs_group_totals {
+    char name[GS_NAME_BYTES + 1];
+    /* From here on sums, all of 64 bits. */
+    uint64_t takes, held_ns, waited_ns, forced;
+    gs_histogram hold_lengths, wait_lengths;
+    /* Of its loops. */
     uint64_t iterations, iteration_ns, on_cpu_ns, gil_wait_ns;
     uint64_t stalls, stall_ns;
     gs_histogram iteration_lengths;
-} gs_loop_totals;
+} gs_group_totals;
 
+#define GS_HANDING_OVER GS_GROUPS /* nobody had it */
+#define GS_MAX_WAITS    (GS_GROUPS * (GS_GROUPS + 1))
 typedef struct gs_wait_totals {
-    uint32_t waiter, holder; /* thread numbers; holder 0: handed over meanwhile, nobody had it */
+    uint32_t waiter, holder; /* groups; the holder may be GS_HANDING_OVER */
     uint64_t waited_ns, waits;
 } gs_wait_totals;
 
@@ -55,11 +56,20 @@ typedef struct gs_stall {
     gs_stall_stack own; /* the loop's own longest: blocked, or seen by the sampler */
 } gs_stall;
 
-/* 0 or ENOMEM. Stalls are iterations of at least `threshold_ns`. */
-int gs_totals_start(int64_t threshold_ns);
+/* 0 or ENOMEM. Stalls are iterations of at least `threshold_ns`. The threads are those that events will be about. */
+int gs_totals_start(int64_t threshold_ns, gs_known_threads *threads);
 void gs_totals_add(const gs_event *event, const gs_raw_frame *frames);
-/* Copies: returns how many there are, `room` at most. */
-size_t gs_totals_loops(gs_loop_totals *to, size_t room);
+/* A thread has got a name, or another one. */
+void gs_totals_named(gs_known_thread *thread);
+/* There will be no more events of a thread, but for a run that ends late. */
+void gs_totals_ended(gs_known_thread *thread);
+/* Twice a second or so: threads that are without a name for long are "(unnamed)", and waits for them are counted. `all`: so
+ * is everything else, at the end. */
+void gs_totals_settle(int64_t now_ns, bool all);
+
+/* Copies the totals of a group, of GS_GROUPS. False: there is no thread in it yet. */
+bool gs_totals_group(uint32_t group, gs_group_totals *to);
+/* Copies: returns how many there are; `room` at most, GS_MAX_WAITS is enough. */
 size_t gs_totals_waits(gs_wait_totals *to, size_t room);
 
 /* The next stall: true; false at the deadline, or when gs_totals_wake_all is called. Blocks, without the GIL. Stalls that

@@ -63,21 +63,22 @@ def stats() -> dict[str, Any]:
     `missed`), `pinned_codes`, `stalls_forgotten`, `loops` (kinds watched).
     """
 
-def threads() -> list[dict[str, Any]]:
-    """Return every thread of the recording, ended ones too, with totals of a second ago at most.
+def thread(number: int) -> tuple[int, str] | None:
+    """Return the native id (0 while unknown) and the name ("" while unknown) of a thread by its number.
 
-    `thread` (number), `native_id`, `name` ("" while unknown), `takes`, `held_ns`, `waited_ns`.
+    None if it is not known, or has ended long ago.
     """
 
-def loops() -> list[dict[str, Any]]:
-    """Return every event loop's totals.
+def groups() -> dict[int, dict[str, Any]]:
+    """Return every group of threads' totals; the counters of a second ago at most.
 
-    `thread`, `iterations`, `iteration_ns`, `on_cpu_ns`, `gil_wait_ns`, `stalls`, `stall_ns`, and `iteration_lengths`:
-    (largest ns of the bucket, iterations in it), without empty ones.
+    `name`, `takes`, `held_ns`, `waited_ns`, `forced` (made to let go), and those of its event loops: `iterations`,
+    `iteration_ns`, `on_cpu_ns`, `gil_wait_ns`, `stalls`, `stall_ns`. Histograms are `hold_lengths`, `wait_lengths` and
+    `iteration_lengths`: (largest ns of the bucket, how many are in it), without empty ones.
     """
 
-def waits() -> list[tuple[int, int, int, int]]:
-    """Return who waited for whom: (waiter, holder, ns, waits), by thread numbers; holder 0 is nobody: handing over."""
+def waits() -> list[tuple[int, int | None, int, int]]:
+    """Return who waited for whom: (waiter, holder, ns, waits), by groups; None is nobody: handing over."""
 
 def next_stall(timeout_seconds: float) -> dict[str, Any] | None:
     """Return the next stall that nobody has fetched, None after the timeout or a `wake`.

@@ -62,6 +62,7 @@ class EventKind(IntEnum):
     SCHEDULE = 7
     COUNTERS = 8
     LOST = 9
+    HOLDS = 10
 
 
 class Event(NamedTuple):

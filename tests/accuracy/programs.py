@@ -337,6 +337,29 @@ def collection() -> dict[str, Any]:
     return {"took_ns": took, "collected": found, "queued_ns": scheduled.queued_ns() - before_ns}
 
 
+def holds(*lengths: str) -> dict[str, Any]:
+    """A thread holds the GIL so many times for so many milliseconds (`1000x2`), and blocks in between."""
+    held: list[tuple[int, int]] = []
+
+    def hold() -> None:
+        for length in lengths:
+            times, ms = map(int, length.split("x"))
+            for _ in range(times):
+                start_ns = time.monotonic_ns()
+                until_ns = start_ns + ms * 1_000_000
+                while (now_ns := time.monotonic_ns()) < until_ns:
+                    pass
+                held.append((start_ns, now_ns))
+                sleep_for(0.00005)
+
+    thread = threading.Thread(target=hold, name="holder")
+    # The main thread only waits: nobody makes the holder let go.
+    with gilscope.record(CAPTURE):
+        thread.start()
+        thread.join()
+    return {"native_id": thread.native_id, "held_ns": [end_ns - start_ns for start_ns, end_ns in held]}
+
+
 PROGRAMS = (
     one_block,
     random_blocks,
@@ -350,6 +373,7 @@ PROGRAMS = (
     selector,
     late_loop,
     collection,
+    holds,
 )
 
 

@@ -151,6 +151,11 @@ def test_verdict_without_gil_hooks_says_what_that_hides(gil: str, words: str) ->
     assert words in analyse(capture).verdict
 
 
+def test_verdict_where_nothing_can_be_hooked_does_not_say_that_nothing_ran() -> None:
+    """A loop that ran may not have been seen."""
+    assert "nothing to hook" in analyse(MadeCapture(metadata={"gil": "unavailable"})).verdict
+
+
 def test_verdict_on_two_loops_counts_both() -> None:
     """The sentence is about all of them."""
     capture = MadeCapture()

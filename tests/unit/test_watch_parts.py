@@ -1,8 +1,7 @@
-"""What a watch is made of: groups of threads, histograms, stalls as text, limits of a log."""
+"""What a watch is made of: histograms, stalls as text, limits of a log, totals."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,53 +9,10 @@ import pytest
 from gilscope.probe.lengths import Lengths
 from gilscope.probe.rate_limit import RateLimit
 from gilscope.probe.stall import Stall
-from gilscope.probe.thread_groups import MOST_GROUPS, OTHERS, UNNAMED, ThreadGroups, group
-from gilscope.probe.totals import TotalsReader
+from gilscope.probe.totals import read_totals
 
 MS = 1_000_000
 NAMES = {1: "MainThread", 2: "burner"}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("MainThread", "MainThread"),
-        ("ThreadPoolExecutor-0_3", "ThreadPoolExecutor-0_*"),
-        ("asyncio_12", "asyncio_*"),
-        ("Thread-7", "Thread-*"),
-        ("Thread-7 (work)", "Thread-* (work)"),
-        ("http2 reader", "http2 reader"),
-        ("42", "*"),
-        ("a\nb\x1b[2J", "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[2J"),
-    ],
-)
-def test_group_of_a_name_has_no_number_at_its_end(name: str, expected: str) -> None:
-    """What a pool or `threading` counts becomes a star, and what a terminal would obey is replaced."""
-    assert group(name) == expected
-
-
-def test_group_of_a_renamed_thread_stays() -> None:
-    """What was counted under one name must not move to another."""
-    groups = ThreadGroups()
-    assert dict(groups.of({1: "first"})) == {1: "first"}
-    assert groups.of({1: "second", 2: "second"}) == {1: "first", 2: "second"}
-
-
-def test_group_of_a_nameless_thread_is_given_at_the_second_time() -> None:
-    """A thread that has just begun gets its name a moment later; one that never gets one is counted as unnamed."""
-    groups = ThreadGroups()
-    assert groups.of({1: "", 2: ""}) == {}
-    assert groups.of({1: "late", 2: ""}) == {1: "late", 2: UNNAMED}
-    assert groups.of({2: "too late"})[2] == UNNAMED
-
-
-def test_groups_beyond_the_limit_are_others() -> None:
-    """Names made of random text must not be labels without end."""
-    groups = ThreadGroups()
-    found = groups.of({number: f"{number}x" for number in range(MOST_GROUPS + 5)})
-    assert Counter(found.values())[OTHERS] == 5
-    found = groups.of({1000: "0x", 1001: "new"})
-    assert (found[1000], found[1001]) == ("0x", OTHERS)
 
 
 def test_lengths_tell_quantiles_and_counts() -> None:
@@ -70,7 +26,7 @@ def test_lengths_tell_quantiles_and_counts() -> None:
         3.0,
         3.0,
     ]
-    assert [lengths.count_within(seconds) for seconds in (0.001, 0.002, 1.0, 3.0)] == [0, 99, 99, 100]
+    assert lengths.counts_within((0.001, 0.002, 1.0, 3.0)) == [0, 99, 99, 100]
     assert (Lengths().count, Lengths().max_seconds, Lengths().quantile_seconds(0.5)) == (0, 0.0, 0.0)
 
 
@@ -152,39 +108,53 @@ def test_stall_has_parts_that_sum_up_to_its_length() -> None:
 
 
 class Native:
-    """Stands for the native side: two loops, a pool of two, and a thread that nobody knows."""
+    """Stands for the native side: the loops of a group of threads, a pool, and a thread that has done nothing yet."""
 
-    def loops(self) -> list[dict[str, Any]]:
-        """Return two loops of one group of threads."""
-        loop = {"iterations": 10, "iteration_ns": 50 * MS, "on_cpu_ns": 20 * MS, "gil_wait_ns": 10 * MS}
-        more = {"stalls": 1, "stall_ns": 30 * MS, "iteration_lengths": [(2 * MS, 9), (30 * MS, 1)]}
-        return [{"thread": thread, **loop, **more} for thread in (1, 2)]
+    def groups(self) -> dict[int, dict[str, Any]]:
+        """Return three groups."""
+        nothing = dict.fromkeys(("iterations", "iteration_ns", "on_cpu_ns", "gil_wait_ns", "stalls", "stall_ns"), 0)
+        nothing |= dict.fromkeys(("takes", "held_ns", "waited_ns", "forced"), 0)
+        lengths: dict[str, Any] = {"hold_lengths": [], "wait_lengths": [], "iteration_lengths": []}
+        loop = {"iterations": 20, "iteration_ns": 100 * MS, "on_cpu_ns": 40 * MS, "gil_wait_ns": 20 * MS, "stalls": 2}
+        loop |= {"stall_ns": 60 * MS, "takes": 1}
+        pool = {"takes": 6, "held_ns": 8 * MS, "waited_ns": 12 * MS, "forced": 2}
+        return {
+            0: {"name": "(unnamed)", **nothing, **lengths},
+            1: {"name": "loop_*", **nothing, **lengths, **loop, "iteration_lengths": [(2 * MS, 18), (30 * MS, 2)]},
+            3: {"name": "pool_*", **nothing, **lengths, **pool, "hold_lengths": [(MS, 5), (3 * MS, 1)]},
+        }
 
-    def waits(self) -> list[tuple[int, int, int, int]]:
-        """Return waits for each other, for nobody, and for the unknown."""
-        return [(1, 3, 5 * MS, 1), (1, 4, 6 * MS, 2), (1, 0, MS, 1), (2, 9, 7 * MS, 1)]
-
-    def threads(self) -> list[dict[str, Any]]:
-        """Return the threads that have been seen."""
-        names = {1: "loop_1", 2: "loop_2", 3: "pool_1", 4: "pool_2"}
-        counts = {"takes": 3, "held_ns": 4 * MS, "waited_ns": 6 * MS}
-        return [{"thread": thread, "native_id": 0, "name": name, **counts} for thread, name in names.items()]
+    def waits(self) -> list[tuple[int, int | None, int, int]]:
+        """Return waits for others, and for nobody."""
+        return [(1, 3, 11 * MS, 3), (1, None, MS, 1)]
 
     def stats(self) -> dict[str, Any]:
         """Return what was lost."""
         return {"lost": {"ring_full": 2}, "stalls_forgotten": 1}
 
 
-def test_totals_are_summed_by_the_groups_of_threads() -> None:
-    """In seconds; a thread that nobody knows is counted from the second reading on."""
-    reader, native = TotalsReader(), Native()
-    first, second = reader.read(native), reader.read(native)  # type: ignore[arg-type] # stands for the module
-    assert first.waits == {("loop_*", "pool_*"): 0.011, ("loop_*", "(handing over)"): 0.001}
-    assert second.waits == {**first.waits, ("loop_*", UNNAMED): 0.007}
-    loop = second.loops["loop_*"]
+def test_totals_are_by_the_groups_of_threads_in_seconds() -> None:
+    """Of what the native side has counted; a group without an iteration has no loop."""
+    totals = read_totals(Native())  # type: ignore[arg-type] # stands for the module
+    assert totals.waits == {("loop_*", "pool_*"): 0.011, ("loop_*", "(handing over)"): 0.001}
+    assert list(totals.loops) == ["loop_*"]
+    loop = totals.loops["loop_*"]
     assert (loop.iterations, loop.stalls, loop.stalled_seconds, loop.busy_seconds) == (20, 2, 0.06, 0.1)
     assert loop.off_cpu_seconds == pytest.approx(0.04)
     assert (loop.p50_seconds, loop.p99_seconds, loop.max_seconds) == (0.002, 0.03, 0.03)
-    assert second.threads["pool_*"].held_seconds == 0.008
-    assert (second.threads["pool_*"].waited_seconds, second.threads["pool_*"].takes) == (0.012, 6)
-    assert second.lost == {"ring_full": 2, "stall_forgotten": 1}
+    assert list(totals.threads) == ["(unnamed)", "loop_*", "pool_*"]
+    pool = totals.threads["pool_*"]
+    assert (pool.held_seconds, pool.waited_seconds, pool.takes, pool.forced) == (0.008, 0.012, 6, 2)
+    assert (pool.hold_lengths.count, pool.hold_lengths.max_seconds, pool.wait_lengths.count) == (6, 0.003, 0)
+    assert totals.lost == {"ring_full": 2, "stall_forgotten": 1}
+
+
+def test_waits_for_a_thread_that_is_called_like_nobody_are_added_to_nobodys() -> None:
+    """Names are whatever a program gives; nothing may be left out."""
+
+    class Named(Native):
+        def groups(self) -> dict[int, dict[str, Any]]:
+            return {number: {**group, "name": "(handing over)"} for number, group in super().groups().items()}
+
+    totals = read_totals(Named())  # type: ignore[arg-type] # stands for the module
+    assert totals.waits == {("(handing over)", "(handing over)"): 0.012}

@@ -22,13 +22,13 @@ class Histogram:
         self.total_ns = 0
         self.max_ns = 0
 
-    def add(self, ns: int) -> None:
-        """Count one duration."""
+    def add(self, ns: int, count: int = 1) -> None:
+        """Count a duration, once or more often."""
         shift = ns.bit_length() - _BITS
         lowest = ns >> shift << shift if shift > 0 else ns
-        self._counts[lowest] = self._counts.get(lowest, 0) + 1
-        self.count += 1
-        self.total_ns += ns
+        self._counts[lowest] = self._counts.get(lowest, 0) + count
+        self.count += count
+        self.total_ns += ns * count
         self.max_ns = max(self.max_ns, ns)
 
     def percentiles(self) -> Percentiles:

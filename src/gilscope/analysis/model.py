@@ -267,6 +267,7 @@ class ThreadAccount:
         longest_hold_ns: the longest single hold.
         runs: how long nobody else had it in between.
         waits: the single waits.
+        holds: the single holds; percentiles to 1.6 %. None in captures of before they were counted.
     """
 
     thread: int
@@ -280,6 +281,7 @@ class ThreadAccount:
     longest_hold_ns: int
     runs: Percentiles
     waits: Percentiles
+    holds: Percentiles
 
 
 @dataclass(frozen=True)

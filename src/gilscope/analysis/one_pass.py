@@ -85,6 +85,7 @@ class _Pass:
             EventKind.SCHEDULE: self._schedule,
             EventKind.COUNTERS: self._counters,
             EventKind.LOST: self._lose,
+            EventKind.HOLDS: self._holds,
         }
         stalls = self._open
         for event in events:
@@ -135,6 +136,9 @@ class _Pass:
 
     def _counters(self, event: Event) -> None:
         self._threads[event.thread].read_counters(event.count, event.a, event.b)
+
+    def _holds(self, event: Event) -> None:
+        self._threads[event.thread].add_holds(event.a, event.b, event.count)
 
     def _lose(self, event: Event) -> None:
         self._lost[_LOST.get(event.count, "unknown")] += event.a

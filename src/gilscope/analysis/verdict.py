@@ -39,7 +39,9 @@ def verdict(
     sentence = _sentence(facts, loops, stacks, evidence, names)
     if facts.gil == "none":
         return f"{sentence}; this Python has no GIL"
-    if facts.gil == "unavailable" and facts.events:
+    if facts.gil == "unavailable" and not loops:
+        return "nothing could be seen: this Python has nothing to hook (`gilscope doctor` tells), or ran no event loop"
+    if facts.gil == "unavailable":
         return f"{sentence}; waits for the GIL could not be seen here, so they count as off CPU"
     return sentence
 

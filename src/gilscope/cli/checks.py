@@ -55,8 +55,10 @@ def interpreter() -> Check:
     what = f"{implementation} {platform.python_version()}, {linkage}, {sys.executable}"
     if implementation != "CPython":
         return Check(NO, what, "run the service with CPython: other interpreters have another GIL", needed=True)
-    if not _OLDEST <= sys.version_info[:2] <= _NEWEST:
-        return Check(NO, what, "use CPython 3.10 to 3.14: the probe does not know the others", needed=True)
+    if sys.version_info[:2] < _OLDEST:
+        return Check(NO, what, "use CPython 3.10 to 3.14: the probe does not know older ones", needed=True)
+    if sys.version_info[:2] > _NEWEST:
+        return Check(UNKNOWN, what, "newer than gilscope is tested with (3.10 to 3.14): what is below was tried")
     return Check(OK, what, needed=True)
 
 

@@ -108,7 +108,8 @@ def _told(written: Sequence[Path], said: Sequence[str], command: Sequence[str]) 
     lines = [f"{name} ({output.size(file)})" for name, file in zip(files, written, strict=True)]
     lines += said
     if not has_loop(written[0]):
-        lines.append("no event loop ran where it was recorded, so that there are no stalls to see")
+        lines.append("no event loop was seen where it was recorded, so that there are no stalls to see")
+        lines.append("if one ran, run `gilscope doctor` with the same Python: it says whether loops can be watched")
     lines += [f"next: gilscope report {shlex.quote(files[0])}"]
     return "".join(f"gilscope: {line}\n" for line in lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import platform
 import sys
@@ -18,6 +19,8 @@ from gilscope.errors import ProbeError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+
+logger = logging.getLogger("gilscope")
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
@@ -79,10 +82,13 @@ class Session:
                     "one recording or watch at a time: this process has one already; stop it before another is started"
                 )
             opened = file()
+            gil = _probe.gil()
+            if gil == "unavailable":
+                logger.warning("Waits for the GIL cannot be seen: this build of Python has nothing to hook")
             try:
                 _probe.start(
                     opened,
-                    json.dumps(_metadata(_probe.gil(), threshold_ns, period_ns)).encode(),
+                    json.dumps(_metadata(gil, threshold_ns, period_ns)).encode(),
                     sample_after_ns=round(threshold_ns * (_WATCH_SAMPLES_FROM if totals else _RECORDING_SAMPLES_FROM)),
                     sample_period_ns=period_ns,
                     totals_threshold_ns=threshold_ns if totals else 0,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from gilscope.probe.thread_groups import UNNAMED, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +14,15 @@ _NS_PER_MS = 1e6
 # A part of a stall that is less of it is not worth a word, nor a holder that had less of the wait.
 _WORTH_TELLING = 0.1
 _MAIN_THREAD = "MainThread"
+UNNAMED = "(unnamed)"
+
+# What a terminal, a log or a metrics text would obey instead of showing it.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """Return the text with every character replaced that is there to be obeyed and not to be read."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class StallFrame(NamedTuple):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope.probe.rate_limit import RateLimit
 from gilscope.probe.stall import Stall
-from gilscope.probe.totals import thread_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,7 +57,6 @@ class StallThread:
         self._log = log
         self._stalls_limit = RateLimit(_LOGGED_EVERY_S)
         self._errors_limit = RateLimit(_LOGGED_EVERY_S)
-        self._names: dict[int, str] = {}
         self._stopping = False
         self._stopped = threading.Event()
         self._in_native = False
@@ -101,9 +99,15 @@ class StallThread:
 
     def _named(self, native: Mapping[str, Any]) -> Mapping[int, str]:
         numbers = {native["thread"], *(holder["thread"] for holder in native["holders"])}
-        if any(not self._names.get(number) for number in numbers):
-            self._names = thread_names(self._session.native.threads())
-        return self._names
+        return {number: self._name(number) for number in numbers}
+
+    def _name(self, number: int) -> str:
+        native_id, name = self._session.native.thread(number) or (0, "")
+        if not name:
+            # The native side learns names a little late.
+            live = {thread.native_id: thread.name for thread in threading.enumerate()}
+            name = live.get(native_id, "")
+        return name
 
     def _tell(self, stall: Stall) -> None:
         # Whatever a callback, a filter or a handler raises, CancelledError included: the next stall is told.

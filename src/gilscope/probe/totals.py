@@ -5,20 +5,17 @@ Everything is cumulative, and falls never: not when threads end, nor when they a
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gilscope.probe.lengths import Lengths
-from gilscope.probe.thread_groups import ThreadGroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import ModuleType
 
 _NS_PER_S = 1e9
-_NOBODY = 0
 HANDING_OVER = "(handing over)"
 
 
@@ -69,11 +66,17 @@ class ThreadTotals:
 
     Attributes:
         takes: how often they took the GIL.
+        forced: how often they were made to let go.
+        hold_lengths: a histogram of the single holds.
+        wait_lengths: a histogram of the single waits; takes that did not wait are none.
     """
 
     held_seconds: float = 0.0
     waited_seconds: float = 0.0
     takes: int = 0
+    forced: int = 0
+    hold_lengths: Lengths = field(default_factory=Lengths, repr=False)
+    wait_lengths: Lengths = field(default_factory=Lengths, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,88 +96,50 @@ class Totals:
     lost: Mapping[str, int] = field(default_factory=dict)
 
 
-class TotalsReader:
-    """Reads the totals of one watch, again and again.
-
-    Threading: one thread at a time.
-    """
-
-    def __init__(self) -> None:
-        self._groups = ThreadGroups()
-
-    def read(self, native: ModuleType) -> Totals:
-        """Return the totals of now.
-
-        Args:
-            native: `gilscope._probe`, or what stands for it.
-        """
-        loops, waits, stats = native.loops(), native.waits(), native.stats()
-        # Last, so that it has every thread that the others know.
-        threads = native.threads()
-        names = dict.fromkeys([loop["thread"] for loop in loops], "")
-        names.update((thread, "") for waiter, holder, *_ in waits for thread in (waiter, holder))
-        names.update(thread_names(threads))
-        groups = self._groups.of(names)
-        return Totals(
-            loops=_loops(loops, groups),
-            waits=_waits(waits, {**groups, _NOBODY: HANDING_OVER}),
-            threads=_threads(threads, groups),
-            lost={**stats["lost"], "stall_forgotten": stats["stalls_forgotten"]},
-        )
-
-
-def thread_names(threads: Iterable[Mapping[str, Any]]) -> dict[int, str]:
-    """Return the names by number; "" where nobody knows one.
+def read_totals(native: ModuleType) -> Totals:
+    """Return the totals of now, by what threads are called; new threads within two seconds.
 
     Args:
-        threads: as `_probe.threads` returns them.
+        native: `gilscope._probe`, or what stands for it.
     """
-    # The native side learns names a little late.
-    live = {thread.native_id: thread.name for thread in threading.enumerate()}
-    return {thread["thread"]: thread["name"] or live.get(thread["native_id"], "") for thread in threads}
+    # First, for groups only become more.
+    waits, stats, groups = native.waits(), native.stats(), native.groups()
+    return Totals(
+        loops={group["name"]: _loop(group) for group in groups.values() if group["iterations"]},
+        waits=_waits(waits, groups),
+        threads={group["name"]: _thread(group) for group in groups.values()},
+        lost={**stats["lost"], "stall_forgotten": stats["stalls_forgotten"]},
+    )
 
 
-def _loops(loops: Iterable[Mapping[str, Any]], groups: Mapping[int, str]) -> dict[str, LoopTotals]:
-    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    lengths: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for loop in loops:
-        name = groups.get(loop["thread"])
-        if name is not None:
-            sums[name].update({key: value for key, value in loop.items() if key != "iteration_lengths"})
-            lengths[name].update(dict(loop["iteration_lengths"]))
-    return {
-        name: LoopTotals(
-            iterations=total["iterations"],
-            busy_seconds=total["iteration_ns"] / _NS_PER_S,
-            on_cpu_seconds=total["on_cpu_ns"] / _NS_PER_S,
-            gil_wait_seconds=total["gil_wait_ns"] / _NS_PER_S,
-            stalls=total["stalls"],
-            stalled_seconds=total["stall_ns"] / _NS_PER_S,
-            iteration_lengths=Lengths.of(lengths[name]),
-        )
-        for name, total in sums.items()
-    }
+def _loop(group: Mapping[str, Any]) -> LoopTotals:
+    return LoopTotals(
+        iterations=group["iterations"],
+        busy_seconds=group["iteration_ns"] / _NS_PER_S,
+        on_cpu_seconds=group["on_cpu_ns"] / _NS_PER_S,
+        gil_wait_seconds=group["gil_wait_ns"] / _NS_PER_S,
+        stalls=group["stalls"],
+        stalled_seconds=group["stall_ns"] / _NS_PER_S,
+        iteration_lengths=Lengths(tuple(group["iteration_lengths"])),
+    )
 
 
-def _waits(waits: Iterable[tuple[int, int, int, int]], groups: Mapping[int, str]) -> dict[tuple[str, str], float]:
+def _waits(
+    waits: Iterable[tuple[int, int | None, int, int]], groups: Mapping[int, Mapping[str, Any]]
+) -> dict[tuple[str, str], float]:
+    # A thread may be called like nobody.
     sums: Counter[tuple[str, str]] = Counter()
     for waiter, holder, waited_ns, _ in waits:
-        if waiter in groups and holder in groups:
-            sums[groups[waiter], groups[holder]] += waited_ns
+        sums[groups[waiter]["name"], HANDING_OVER if holder is None else groups[holder]["name"]] += waited_ns
     return {pair: ns / _NS_PER_S for pair, ns in sums.items()}
 
 
-def _threads(threads: Iterable[Mapping[str, Any]], groups: Mapping[int, str]) -> dict[str, ThreadTotals]:
-    # One line for each thread that ever was: no place for a Counter.
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for thread in threads:
-        name = groups.get(thread["thread"])
-        if name is not None:
-            total = sums[name]
-            total[0] += thread["held_ns"]
-            total[1] += thread["waited_ns"]
-            total[2] += thread["takes"]
-    return {
-        name: ThreadTotals(held_ns / _NS_PER_S, waited_ns / _NS_PER_S, takes)
-        for name, (held_ns, waited_ns, takes) in sums.items()
-    }
+def _thread(group: Mapping[str, Any]) -> ThreadTotals:
+    return ThreadTotals(
+        held_seconds=group["held_ns"] / _NS_PER_S,
+        waited_seconds=group["waited_ns"] / _NS_PER_S,
+        takes=group["takes"],
+        forced=group["forced"],
+        hold_lengths=Lengths(tuple(group["hold_lengths"])),
+        wait_lengths=Lengths(tuple(group["wait_lengths"])),
+    )

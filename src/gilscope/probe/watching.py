@@ -15,7 +15,7 @@ from gilscope.probe.prometheus import exposition
 from gilscope.probe.recording import create
 from gilscope.probe.session import Session, in_memory
 from gilscope.probe.stall_thread import StallThread
-from gilscope.probe.totals import Totals, TotalsReader
+from gilscope.probe.totals import Totals, read_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,6 @@ class Watch:
     ) -> None:
         self.prometheus_port: int | None = None
         self._stalls: deque[Stall] = deque(maxlen=_STALLS_KEPT)
-        self._reader = TotalsReader()
         self._totals = Totals()
         with ExitStack() as undo:
             # First, for it is what most likely fails.
@@ -136,7 +135,7 @@ class Watch:
         """Return what was counted since the watch began; once it has ended, what was counted until then."""
         with self._session.reading() as native:
             if native is not None:
-                self._totals = self._reader.read(native)
+                self._totals = read_totals(native)
             return self._totals
 
     def prometheus(self) -> str:
@@ -172,11 +171,15 @@ class Watch:
         self._undo.close()
 
     def _end_session(self) -> None:
-        self.totals()
-        try:
-            self._session.stop()
-        except OSError:
-            logger.exception("The watch did not end in order")
+        with self._session.reading() as native:
+            if native is None:
+                return
+            try:
+                self._session.stop()
+            except OSError:
+                logger.exception("The watch did not end in order")
+            # Afterwards, for then it is all there; under the lock, for the next watch makes totals of its own.
+            self._totals = read_totals(native)
 
     def __enter__(self) -> Self:
         return self

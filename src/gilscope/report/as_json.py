@@ -14,11 +14,12 @@ Times and durations are whole nanoseconds, and their keys end in `_ns`. The keys
                       on_cpu[stack, ns], blocked[stack, ns], stopped[stack, ns],
                       collections[thread, name, duration_ns, generation, collected]
     stall_stacks[]    cause, thread_name, stack, ns; they sum up to stalled.total_ns
-    threads[]         thread, native_id, name, loop, held_ns, waited_ns, takes, forced, longest_hold_ns, runs{}, waits{}
+    threads[]         thread, native_id, name, loop, held_ns, waited_ns, takes, forced, longest_hold_ns, runs{},
+                      waits{}, holds{}
     unseen            lost{}, samples{}, samples_too_late, truncated_stacks, not_sampled_ns, unattributed_ns,
                       unknown_holder_ns, clock_error_ns, contradicted_ns, forgotten, unnamed[], problems[]
 
-    percentiles       (iterations, stalls, runs, waits) count, total_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns
+    percentiles       (iterations, stalls, runs, waits, holds) count, total_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns
     parts             wall_ns, gil_wait_ns, held_by[thread, name, ns], handing_over_ns, unknown_holder_ns, on_cpu_ns,
                       off_cpu_ns, blocked_ns, no_core_ns, unattributed_ns, clock_error_ns
     convoy            shape, waits, wait_ns, mean_wait_ns, longest_wait_ns, interval_waits, takes, iterations,

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gilscope.analysis.durations import counted, percent, spoken
+from gilscope.analysis.durations import percent, spoken
 from gilscope.report.layout import bar, fitted, padded, wrapped
 from gilscope.report.stack_lines import Files, stack_lines
 from gilscope.report.stacks import printable
+from gilscope.report.words import capitalised, parts_rows, unseen_lines, waits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gilscope.analysis.model import Analysis, Convoy, LoopAccount, Parts, Percentiles, Stall, Unseen, Wait
+    from gilscope.analysis.model import Analysis, LoopAccount, Parts, Percentiles, Stall, Unseen, Wait
     from gilscope.capture import Stack
 
 _STALLS = 10
 _THREADS = 12
-_HOLDERS = 5
 # In one stall: the two that cost most tell what it was about.
 _STACKS = 2
 # And only what made at least this share of it.
 _WORTH = 0.1
-_SHAPES = {
-    "convoy": "many waits of one switch interval each: the holder runs Python code",
-    "long_hold": "long holds, whose holder did not let go when asked to",
-    "mixed": "waits of different lengths",
-}
 
 
 def render(analysis: Analysis, width: int = 100) -> str:
@@ -34,7 +29,7 @@ def render(analysis: Analysis, width: int = 100) -> str:
     stalls = analysis.stalls[:_STALLS]
     files = Files(stack for stall in stalls for stack in _stacks(stall))
     lines = [
-        *wrapped(_capitalised(analysis.verdict) + ".", width),
+        *wrapped(capitalised(analysis.verdict) + ".", width),
         *_facts(analysis, width),
         *_findings(analysis, width),
         *(line for loop in analysis.loops for line in _loop(loop, analysis, width)),
@@ -44,10 +39,6 @@ def render(analysis: Analysis, width: int = 100) -> str:
         *_unseen(analysis.unseen, analysis.stalled_ns, width),
     ]
     return "".join(fitted(printable(line), width).rstrip() + "\n" for line in lines)
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _heading(text: str) -> Iterator[str]:
@@ -71,7 +62,7 @@ def _findings(analysis: Analysis, width: int) -> Iterator[str]:
     yield from _heading("Findings" if analysis.findings else "")
     for number, finding in enumerate(analysis.findings, 1):
         share = percent(finding.stolen_ns, analysis.stalled_ns)
-        title = f"{_capitalised(finding.title)}: {spoken(finding.stolen_ns)} ({share} of the stalled time)"
+        title = f"{capitalised(finding.title)}: {spoken(finding.stolen_ns)} ({share} of the stalled time)"
         yield from wrapped(title, width, f"{number:>2}. ", "    ")
         for evidence in finding.evidence:
             yield from wrapped(evidence, width, "    - ", "      ")
@@ -93,15 +84,8 @@ def _loop(loop: LoopAccount, analysis: Analysis, width: int) -> Iterator[str]:
     if loop.stalls.count:
         convoy = loop.stall_convoy
         yield ""
-        words = f"GIL in stalls: {_waits(convoy)}; taken {convoy.takes_per_iteration:.1f} times in an iteration"
+        words = f"GIL in stalls: {waits_in_words(convoy)}; taken {convoy.takes_per_iteration:.1f} times in an iteration"
         yield from wrapped(words, width, rest="  ")
-
-
-def _waits(convoy: Convoy) -> str:
-    if not convoy.waits:
-        return "no wait for it"
-    mean = "" if convoy.waits == 1 else f", mean {spoken(convoy.mean_wait_ns)}"
-    return f"{counted(convoy.waits, 'wait')}{mean}, longest {spoken(convoy.longest_wait_ns)}: {_SHAPES[convoy.shape]}"
 
 
 def _percentiles(name: str, found: Percentiles) -> str:
@@ -110,34 +94,11 @@ def _percentiles(name: str, found: Percentiles) -> str:
 
 
 def _parts(every: Parts, stalled: Parts, width: int) -> Iterator[str]:
-    of_all = {held.thread: held.ns for held in every.held_by}
-    of_stalls = {held.thread: held.ns for held in stalled.held_by}
-    # What stalls consist of is asked for; holders of other iterations follow.
-    names = {held.thread: held.name for held in (*stalled.held_by, *every.held_by)}
-    shown = list(names)[:_HOLDERS]
-    others = [thread for thread in names if thread not in shown]
-    rows = [
-        ("waiting for the GIL", every.gil_wait_ns, stalled.gil_wait_ns),
-        *((f"  held by {names[thread]}", of_all.get(thread, 0), of_stalls.get(thread, 0)) for thread in shown),
-        (
-            f"  held by {len(others)} others",
-            sum(of_all.get(thread, 0) for thread in others),
-            sum(of_stalls.get(thread, 0) for thread in others),
-        ),
-        ("  being handed over", every.handing_over_ns, stalled.handing_over_ns),
-        ("  holder unknown", every.unknown_holder_ns, stalled.unknown_holder_ns),
-        ("on CPU", every.on_cpu_ns, stalled.on_cpu_ns),
-        ("off CPU", every.off_cpu_ns, stalled.off_cpu_ns),
-        ("  blocked", every.blocked_ns, stalled.blocked_ns),
-        ("  no core", every.no_core_ns, stalled.no_core_ns),
-        ("  unattributed", every.unattributed_ns, stalled.unattributed_ns),
-    ]
-    for name, all_ns, stalled_ns in rows:
-        if all_ns or stalled_ns or not name.startswith(" "):
-            cells, ns, whole_ns = _cell(all_ns, every.wall_ns), all_ns, every.wall_ns
-            if stalled.wall_ns:
-                cells, ns, whole_ns = cells + _cell(stalled_ns, stalled.wall_ns), stalled_ns, stalled.wall_ns
-            yield f"{padded(printable(name), 34)}{cells}  {bar(ns, whole_ns, max(0, width - 78))}"
+    for name, all_ns, stalled_ns in parts_rows(every, stalled):
+        cells, ns, whole_ns = _cell(all_ns, every.wall_ns), all_ns, every.wall_ns
+        if stalled.wall_ns:
+            cells, ns, whole_ns = cells + _cell(stalled_ns, stalled.wall_ns), stalled_ns, stalled.wall_ns
+        yield f"{padded(printable(name), 34)}{cells}  {bar(ns, whole_ns, max(0, width - 78))}"
 
 
 def _cell(ns: int, whole_ns: int) -> str:
@@ -168,7 +129,7 @@ def _stall(number: int, stall: Stall, files: Files, width: int) -> Iterator[str]
     if stall.ran:
         yield f"    ran {files.name(stall.ran)}"
     if stall.convoy.waits:
-        yield from wrapped(f"GIL: {_waits(stall.convoy)}", width, "    ", "      ")
+        yield from wrapped(f"GIL: {waits_in_words(stall.convoy)}", width, "    ", "      ")
     off_cpu = "no core, in" if parts.no_core_ns >= parts.unattributed_ns else "off the CPU, in"
     stacks = [
         *(("waited for the GIL in", stack, ns) for stack, ns in _waiters(stall.waits)[:_STACKS]),
@@ -212,50 +173,35 @@ def _threads(analysis: Analysis) -> Iterator[str]:
     threads, duration_ns = analysis.threads, analysis.facts.duration_ns
     yield from _heading("Threads and the GIL" if threads else "")
     if threads:
-        yield f"{'':<32}{'held':>10}{'share':>10}{'waited':>10}{'takes':>10}{'made to':>10}{'longest':>10}"
-        yield f"{'':<32}{'':>40}{'let go':>10}{'hold':>10}"
+        yield f"{'':<32}{'held':>10}{'share':>10}{'waited':>10}{'takes':>10}{'made to let go':>18}"
     for thread in threads[:_THREADS]:
         yield (
             f"{padded(printable(thread.name), 31)} {_cell(thread.held_ns, duration_ns)}{spoken(thread.waited_ns):>10}"
-            f"{thread.takes:>10,}{thread.forced:>10,}{spoken(thread.longest_hold_ns):>10}"
+            f"{thread.takes:>10,}{thread.forced:>18,}"
         )
     if len(threads) > _THREADS:
         rest = threads[_THREADS:]
         held_ns, waited_ns = sum(thread.held_ns for thread in rest), sum(thread.waited_ns for thread in rest)
         yield f"{f'{len(rest)} others':<32}{_cell(held_ns, duration_ns)}{spoken(waited_ns):>10}"
+    if threads:
+        yield ""
+        yield f"{'':<32}{'holds: p50':>10}{'p99':>10}{'longest':>10}{'waits: p50':>13}{'p99':>10}{'longest':>10}"
+    for thread in threads[:_THREADS]:
+        holds, waits = thread.holds, thread.waits
+        # A capture of before single holds were counted has the longest all the same.
+        longest_ns = max(holds.max_ns, thread.longest_hold_ns)
+        held = f"{_length(holds, holds.p50_ns):>10}{_length(holds, holds.p99_ns):>10}{spoken(longest_ns):>10}"
+        waited = (
+            f"{_length(waits, waits.p50_ns):>13}{_length(waits, waits.p99_ns):>10}{_length(waits, waits.max_ns):>10}"
+        )
+        yield f"{padded(printable(thread.name), 31)} {held}{waited}"
+
+
+def _length(lengths: Percentiles, ns: int) -> str:
+    return spoken(ns) if lengths.count else "-"
 
 
 def _unseen(unseen: Unseen, stalled_ns: int, width: int) -> Iterator[str]:
-    lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in unseen.lost.items() if count)
-    samples = ", ".join(f"{count:,} {what}" for what, count in unseen.samples.items() if count)
-    too_late = f"; {unseen.samples_too_late:,} came too late to be used" if unseen.samples_too_late else ""
-    lines = [
-        f"samples: {samples}{too_late}" if samples else "no sample was taken: they are of long iterations only",
-        f"lost events: {lost}" if lost else "no event was lost",
-        *_missing("of the stalled time has no stack", unseen.not_sampled_ns, stalled_ns),
-        *_missing("of the stalled time was off the CPU for an unknown reason", unseen.unattributed_ns, stalled_ns),
-        *_missing("of the stalled time was GIL wait for an unknown holder", unseen.unknown_holder_ns, stalled_ns),
-        *_missing("was cut off so that the parts of stalls sum up", unseen.clock_error_ns, stalled_ns),
-        *_missing("was cut off from events that overlap and should not", unseen.contradicted_ns, stalled_ns),
-        *(
-            [f"{counted(unseen.truncated_stacks, 'stack')} had more frames than could be kept"]
-            if unseen.truncated_stacks
-            else []
-        ),
-        *([f"no name was seen of {', '.join(unseen.unnamed)}"] if unseen.unnamed else []),
-        *(
-            [f"{counted(unseen.forgotten, 'iteration')} took too long to be remembered whole"]
-            if unseen.forgotten
-            else []
-        ),
-        *(f"the file {problem}" for problem in unseen.problems),
-    ]
     yield from _heading("What was not seen")
-    for line in lines:
+    for line in unseen_lines(unseen, stalled_ns):
         yield from wrapped(line, width, "- ", "  ")
-
-
-def _missing(what: str, ns: int, stalled_ns: int) -> Iterator[str]:
-    if ns:
-        share = f" ({percent(ns, stalled_ns)})" if 0 < ns <= stalled_ns else ""
-        yield f"{spoken(ns)}{share} {what}"

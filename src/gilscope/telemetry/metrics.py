@@ -1,8 +1,8 @@
 """A watch's totals as observable instruments of a meter.
 
 One set for each meter provider, and none is ever taken away: OpenTelemetry has no way to. They show nothing while
-nothing is watched. A histogram cannot be observed, so the iterations' lengths are gauges: p50, p99 and the longest
-since the collection before; several readers of one provider shorten each other's intervals.
+nothing is watched. A histogram cannot be observed, so the lengths of iterations, holds and waits are gauges: p50, p99
+and the longest since the collection before; several readers of one provider shorten each other's intervals.
 """
 
 from __future__ import annotations
@@ -39,11 +39,33 @@ _LOOP_COUNTERS: tuple[tuple[str, str, str, Callable[[LoopTotals], float]], ...] 
 _THREAD_COUNTERS: tuple[tuple[str, str, str, Callable[[ThreadTotals], float]], ...] = (
     ("held", "s", "Time for which threads had the GIL.", lambda thread: thread.held_seconds),
     ("takes", "{take}", "How often threads took the GIL.", lambda thread: thread.takes),
+    ("forced_switches", "{switch}", "How often threads were made to let go of the GIL.", lambda thread: thread.forced),
 )
-_LENGTHS: tuple[tuple[str, str, Callable[[Lengths], float]], ...] = (
-    ("p50", "Half of the iterations were not longer.", lambda lengths: lengths.quantile_seconds(0.5)),
-    ("p99", "99 % of the iterations were not longer.", lambda lengths: lengths.quantile_seconds(0.99)),
-    ("max", "The longest iteration.", lambda lengths: lengths.max_seconds),
+# The prefix of the gauges, what they are of, the attribute that tells whose, and their histograms by that.
+_LENGTHS: tuple[tuple[str, str, str, Callable[[Totals], dict[str, Lengths]]], ...] = (
+    (
+        "gilscope.loop.iteration",
+        "iterations",
+        "gilscope.loop",
+        lambda totals: {key: loop.iteration_lengths for key, loop in totals.loops.items()},
+    ),
+    (
+        "gilscope.gil.hold",
+        "holds of the GIL",
+        "gilscope.thread",
+        lambda totals: {key: thread.hold_lengths for key, thread in totals.threads.items()},
+    ),
+    (
+        "gilscope.gil.wait_duration",
+        "waits for the GIL",
+        "gilscope.thread",
+        lambda totals: {key: thread.wait_lengths for key, thread in totals.threads.items()},
+    ),
+)
+_QUANTILES: tuple[tuple[str, str, Callable[[Lengths], float]], ...] = (
+    ("p50", "Half of the {} were not longer.", lambda lengths: lengths.quantile_seconds(0.5)),
+    ("p99", "99 % of the {} were not longer.", lambda lengths: lengths.quantile_seconds(0.99)),
+    ("max", "The longest of the {}.", lambda lengths: lengths.max_seconds),
 )
 
 
@@ -71,11 +93,12 @@ class _Source:
         self._served.add(instrument)
         return self._totals
 
-    def lengths(self, instrument: str) -> Iterator[tuple[str, Lengths]]:
-        """Return how long the iterations since the collection before were, by loop; without loops that had none."""
-        for name, loop in self.totals(instrument).loops.items():
-            before = self._before.loops.get(name)
-            lengths = loop.iteration_lengths.since(before.iteration_lengths if before else Lengths())
+    def lengths(self, instrument: str, of: Callable[[Totals], dict[str, Lengths]]) -> Iterator[tuple[str, Lengths]]:
+        """Return the lengths since the collection before, by loop or thread; without those that had none."""
+        totals = self.totals(instrument)
+        before = of(self._before)
+        for name, known in of(totals).items():
+            lengths = known.since(before.get(name, Lengths()))
             if lengths.buckets:
                 yield name, lengths
 
@@ -115,9 +138,11 @@ def _register(source: _Source, provider: MeterProvider) -> None:
 
     for name, unit, text, of_loop in _LOOP_COUNTERS:
         counter(f"gilscope.loop.{name}", unit, text, _of_loops(of_loop))
-    for name, text, of_lengths in _LENGTHS:
-        gauge = f"gilscope.loop.iteration.{name}"
-        meter.create_observable_gauge(gauge, [_of_lengths(source, gauge, of_lengths)], "s", text)
+    for prefix, what, key, lengths in _LENGTHS:
+        for name, text, quantile in _QUANTILES:
+            gauge = f"{prefix}.{name}"
+            points = _of_lengths(source, gauge, key, lengths, quantile)
+            meter.create_observable_gauge(gauge, [points], "s", text.format(what))
     counter("gilscope.gil.wait", "s", "Time for which threads waited for the GIL, by who had it meanwhile.", _waits)
     for name, unit, text, of_thread in _THREAD_COUNTERS:
         counter(f"gilscope.gil.{name}", unit, text, _of_threads(of_thread))
@@ -135,9 +160,13 @@ def _of_threads(value: Callable[[ThreadTotals], float]) -> Callable[[Totals], It
 
 
 def _of_lengths(
-    source: _Source, name: str, value: Callable[[Lengths], float]
+    source: _Source,
+    name: str,
+    key: str,
+    lengths: Callable[[Totals], dict[str, Lengths]],
+    quantile: Callable[[Lengths], float],
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [Observation(value(lengths), {"gilscope.loop": key}) for key, lengths in source.lengths(name)]
+    return lambda _: [Observation(quantile(of), {key: whose}) for whose, of in source.lengths(name, lengths)]
 
 
 def _waits(totals: Totals) -> Iterable[Observation]:

@@ -82,7 +82,8 @@ def watch(how: str, stack: ExitStack) -> None:
     elif how == "coverage":
         import coverage
 
-        tool = coverage.Coverage(data_file=None)
+        # Our own settings ask for a plugin, of which it warns where it uses sys.monitoring (3.14).
+        tool = coverage.Coverage(data_file=None, config_file=False)
         tool.start()
         stack.callback(tool.stop)
 
