@@ -37,9 +37,9 @@ def capture(tmp_path: Path) -> Path:
     return writer.end().write(tmp_path / "app.gilscope")
 
 
-def test_report_is_text_unless_asked_otherwise(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_in_text_and_json_say_the_same(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The verdict names the holder; `--json` has the same in nanoseconds."""
-    assert cli.main(["report", str(capture)]) == 0
+    assert cli.main(["report", str(capture), "--text"]) == 0
     assert "held by hog" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["report", str(capture), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stalled"]["total_ns"] == 40 * MS

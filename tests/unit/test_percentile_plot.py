@@ -75,6 +75,14 @@ def test_picture_of_nothing_says_so() -> None:
     assert "no latencies to show" in render(summary({}))
 
 
+def test_answer_that_is_cut_says_so() -> None:
+    """The picture has room for three lines; the description has it all."""
+    given = summary({"none": [1, 2, 3]})
+    given["points"][0]["answer"] = "word " * 150
+    quiet = [text.text or "" for text in ET.fromstring(render(given)).iter(f"{SVG}text") if text.get("y") == "80"]  # noqa: S314  # our own
+    assert [text[-6:] for text in quiet] == ["word \N{HORIZONTAL ELLIPSIS}"]
+
+
 def test_description_has_the_answer_and_each_arms_figures() -> None:
     """What a screen reader says in place of the picture."""
     desc = ET.fromstring(render(summary({"none": [1, 2, 3]}))).find(f"{SVG}desc")  # noqa: S314  # our own picture

@@ -3,8 +3,13 @@
 A stall is an iteration of the event loop that took longer than the threshold. Its time is divided, exactly, into
 waiting for the GIL (by whoever held it), running, and being blocked.
 
+The default is a page to open in a browser, app.html; it stands alone and fetches nothing.
+
 For example:
-  gilscope report app.gilscope
+  gilscope report app.gilscope                          # writes app.html
+  gilscope report app.gilscope --text
+  gilscope report runs/today                            # of `gilscope bench`: writes report.html in it
+  gilscope report app.gilscope --against before.gilscope -o change.html
   gilscope report app.gilscope --json -o app.json
   gilscope report app.gilscope --fail-over-ms 50    # exit code 3 if the loop stood still for longer than that
 """
@@ -12,11 +17,16 @@ For example:
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gilscope._version import __version__
+from gilscope.analysis import analyse
 from gilscope.analysis.durations import spoken
+from gilscope.capture import open_capture
 from gilscope.cli import output, reading
 from gilscope.cli.numbers import positive
 from gilscope.errors import GilscopeError
@@ -31,6 +41,14 @@ _WIDTHS = (60, 120)
 _WIDTH_OF_FILES = 100
 
 
+class NoCaptureError(GilscopeError):
+    """An option was given that a run of the bench has no answer to."""
+
+
+class NoSummaryError(GilscopeError):
+    """A folder was given that is no run of the bench."""
+
+
 class NothingToJudgeError(GilscopeError):
     """A limit was given for what the capture does not show."""
 
@@ -39,9 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The parser knows the command's arguments."""
     reading.add_arguments(parser)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--text", action="store_true", help="for people (the default)")
+    form.add_argument("--text", action="store_true", help="for a terminal")
     form.add_argument("--json", action="store_true", help="for programs; all durations in nanoseconds")
-    output.add_arguments(parser, "standard output")
+    form.add_argument("--markdown", action="store_true", help="a summary for a comment on a pull request")
+    form.add_argument("--format", choices=("svg",), help="the flame graph alone, as a picture")
+    form.add_argument("--against", metavar="CAPTURE", help="a page with the stalls of both captures, and the change")
+    output.add_arguments(parser, "the page beside the capture, as .html, a picture as .svg; the rest standard output")
     parser.add_argument(
         "--fail-over-ms", metavar="MS", type=positive, help="exit with 3 if the longest stall is longer than this"
     )
@@ -49,11 +70,98 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The report is written; returns 3 if the longest stall is over the limit, else 0."""
-    name = arguments.output or "-"
+    if Path(arguments.capture).is_dir():
+        return _experiment(arguments)
+    name = arguments.output or _default_name(arguments)
     with output.opened(name, force=arguments.force) as stream:
-        analysis = reading.analysis_of(arguments)
-        stream.write(_json(analysis) if arguments.json else _text(analysis, name))
+        analysis, written = _analysed(arguments, name)
+        stream.write(written)
+    output.tell(name, "open it in a browser" if name.endswith((".html", ".svg")) else "written")
     return 0 if arguments.fail_over_ms is None else _judge(analysis, arguments.fail_over_ms)
+
+
+def _experiment(arguments: argparse.Namespace) -> int:
+    """The page of a run of the bench is written, and names the pages of captures that are beside its cells."""
+    from gilscope.report import page_experiment
+
+    for name in ("text", "json", "markdown", "format", "against", "threshold_ms", "fail_over_ms"):
+        if getattr(arguments, name) not in {None, False}:
+            option = f"--{name.replace('_', '-')}"
+            raise NoCaptureError(f"{option} needs a capture, and {arguments.capture} is a folder: leave it out")
+    folder = Path(arguments.capture)
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise NoSummaryError(f"{path}: expected the summary of a run of `gilscope bench`: {error}") from None
+    name = arguments.output or str(folder / "report.html")
+    pages = sorted(page.relative_to(folder).as_posix() for page in folder.glob("cells/*/*.html"))
+    with output.opened(name, force=arguments.force) as stream:
+        stream.write(page_experiment.render(summary, pages))
+    output.tell(name, "open it in a browser")
+    return 0
+
+
+def _default_name(arguments: argparse.Namespace) -> str:
+    if arguments.text or arguments.json or arguments.markdown:
+        return "-"
+    return reading.beside(arguments.capture, ".svg" if arguments.format else ".html")
+
+
+def _analysed(arguments: argparse.Namespace, name: str) -> tuple[Analysis, str]:
+    if not (arguments.text or arguments.json or arguments.markdown or arguments.format or arguments.against):
+        return _page(arguments)
+    analysis = reading.analysis_of(arguments)
+    if arguments.against:
+        return analysis, _compared(arguments, analysis)
+    if arguments.json:
+        return analysis, _json(analysis)
+    if arguments.text:
+        return analysis, _text(analysis, name)
+    from gilscope.report import flamegraph, markdown
+
+    title = _recorded(analysis, arguments.capture)
+    if arguments.markdown:
+        return analysis, markdown.render(analysis, title)
+    return analysis, flamegraph.render(analysis.stall_stacks, title=f"Stalls of {title}", subtitle=analysis.verdict)
+
+
+def _page(arguments: argparse.Namespace) -> tuple[Analysis, str]:
+    from gilscope.report import page_capture
+    from gilscope.report.timeline import timeline
+
+    with open_capture(arguments.capture) as capture:
+        analysis = analyse(capture, _threshold_ns(arguments))
+        drawn = timeline(capture, analysis)
+    title = _recorded(analysis, arguments.capture)
+    return analysis, page_capture.render(analysis, drawn, title, _made())
+
+
+def _compared(arguments: argparse.Namespace, analysis: Analysis) -> str:
+    from gilscope.report import page_compared
+
+    with open_capture(arguments.against) as capture:
+        against = analyse(capture, _threshold_ns(arguments))
+    name, other = Path(arguments.capture).name, Path(arguments.against).name
+    return page_compared.render(page_compared.Compared(name, other, analysis, against), _made())
+
+
+def _threshold_ns(arguments: argparse.Namespace) -> int | None:
+    return None if arguments.threshold_ms is None else round(arguments.threshold_ms * reading.NS_PER_MS)
+
+
+def _recorded(analysis: Analysis, capture: str) -> str:
+    """Return what was recorded, as one would name it."""
+    if not analysis.facts.argv:
+        return Path(capture).name
+    name, *rest = analysis.facts.argv
+    if Path(name).name.startswith("python") and rest and not rest[0].startswith("-"):
+        name, *rest = rest
+    return " ".join([Path(name).name, *rest])
+
+
+def _made() -> str:
+    return f"gilscope {__version__}: {shlex.join(['gilscope', *sys.argv[1:]])}"
 
 
 def _json(analysis: Analysis) -> str:

@@ -118,7 +118,9 @@ def render(summary: Mapping[str, Any], point: int = 0) -> str:
         'style="max-width:100%;height:auto"',
         'role="img" aria-labelledby="percentiles-title percentiles-desc"',
     )
-    lines = wrapped(printable(answer), _ANSWER_COLUMNS)[:_ANSWER_LINES]
+    lines = wrapped(printable(answer), _ANSWER_COLUMNS)
+    if len(lines) > _ANSWER_LINES:
+        lines = [*lines[: _ANSWER_LINES - 1], f"{lines[_ANSWER_LINES - 1]} {_CUT}"]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="gilscope-percentiles" {size} {style} {role}>',
