@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
 
-from loadtests.demo.load import request_bytes
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATIENCE_S = 30.0
+_TEXT = "Where is my order 4711, and is the blue one in stock again? I had asked for delivery by Friday, please check."
+
+
+def request_bytes(port: int, number: int) -> bytes:
+    """Return one POST to the chat service."""
+    body = json.dumps({"conversation": f"conv_{number:08x}", "text": _TEXT}).encode()
+    head = (
+        f"POST /chat HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 class Answered(NamedTuple):

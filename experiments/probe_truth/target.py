@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.probe_truth import tools
-from loadtests.demo.instruments import LagMeter
+from gilscope.bench.instruments import LoopLag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,20 +128,19 @@ async def serve(seconds: float, tool: tools.Tool) -> dict[str, Any]:
             items += 1
 
     tool.watch(asyncio.get_running_loop())
-    lag = LagMeter(asyncio.get_running_loop())
+    lag = LoopLag(asyncio.get_running_loop())
     workers = Workers()
     await asyncio.gather(*(item_after_item() for _ in range(_TASKS)))
     ended_ns = time.monotonic_ns()
-    lag.stop()
+    lag_ns = lag.end()["loop_lag_p99_ns"]
     await asyncio.get_running_loop().run_in_executor(None, workers.end)
-    lags_ns = sorted(lag.lags_ns)
     return {
         "begun_ns": begun_ns,
         "ended_ns": ended_ns,
         "loop": threading.get_native_id(),
         "functions": workers.functions,
         "items_per_s": items / (ended_ns - begun_ns) * 1e9,
-        "lag_p99_ms": lags_ns[len(lags_ns) * 99 // 100] / 1e6,
+        "lag_p99_ms": lag_ns / 1e6,
     }
 
 

@@ -103,10 +103,12 @@ def _told(
     if compared is None or compared.ratio is None:
         return said
     apart = beyond_noise(compared, noise)
-    within = {True: "", False: ", which cannot be told apart", None: ", and whether that is noise cannot be told"}[
-        apart
-    ]
-    return f"{said} ({_times(compared.ratio.value)}{within})"
+    if apart:
+        return f"{said} ({_times(compared.ratio.value)})"
+    low, high = compared.ratio.low, compared.ratio.high
+    between = f" [{_times(low)} to {_times(high)}]" if low is not None and high is not None else ""
+    within = "which cannot be told apart" if apart is False else "and whether that is noise cannot be told"
+    return f"{said} ({_times(compared.ratio.value)}{between}, {within})"
 
 
 def _lost(arms: Mapping[str, ArmFigures]) -> str:

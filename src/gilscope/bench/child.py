@@ -15,7 +15,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _STOP_TIMEOUT_S = 5.0
 
@@ -34,8 +34,23 @@ class Child:
         ready: The first line.
     """
 
-    def __init__(self, module: str, options: Sequence[str], *, python: str = sys.executable, timeout_s: float) -> None:
+    def __init__(
+        self,
+        module: str,
+        options: Sequence[str],
+        *,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float,
+    ) -> None:
         """Starts the module; it is ready when this returns.
+
+        Args:
+            module: its name.
+            options: of its command line.
+            python: the interpreter that runs it.
+            environment: the child's, whole; if None it has this process's, without what instruments that.
+            timeout_s: for how long to wait until it is ready.
 
         Raises:
             ChildError: It ended, or was not ready within `timeout_s` seconds.
@@ -47,11 +62,12 @@ class Child:
         # What instruments or checks the process under test stays out of the child: opentelemetry-instrument's
         # PYTHONPATH (hence -E) and a sanitizer's LD_PRELOAD.
         self._process = subprocess.Popen(
-            [python, "-E", "-m", module, *options],
-            env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+            [python, *(["-E"] if environment is None else []), "-m", module, *options],
+            env=environment or {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            bufsize=0,  # nothing is left to be written when the child has died
         )
         try:
             self.ready: dict[str, Any] = self.read(timeout_s)
@@ -95,7 +111,6 @@ class Child:
         stdin = _pipe(self._process.stdin)
         try:
             stdin.write(json.dumps(document).encode() + b"\n")
-            stdin.flush()
         except BrokenPipeError as error:
             raise ChildError(f"{self._module} ended with code {self._process.wait()}: {self.errors()}") from error
 

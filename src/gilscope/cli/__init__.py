@@ -24,6 +24,7 @@ COMMANDS = {
     "flamegraph": "draw the stacks that the stalls are made of",
     "export": "write a capture for speedscope, Perfetto or flamegraph.pl",
     "top": "watch a recording while it is made",
+    "bench": "say what tracing costs a service, with each way of exporting spans",
     "doctor": "say what works here, or what is wrong with a recorded service",
 }
 _EXAMPLE_MARK = "For example:"

@@ -1,0 +1,98 @@
+"""machine.json: on what a run was made, and the cores that it was given."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "gilscope",
+    "opentelemetry-sdk",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-instrumentation-fastapi",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "locust",
+    "py-spy",
+)
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cores:
+    """Where each process may run; None is anywhere."""
+
+    server: int | None
+    load: int | None
+    sink: int | None
+
+    @classmethod
+    def here(cls) -> Cores:
+        """Return one core for the server alone, and others for the rest, as far as this machine has them."""
+        allowed = sorted(os.sched_getaffinity(0))
+        if len(allowed) == 1:
+            return cls(server=None, load=None, sink=None)
+        # Not the first: that is the one that takes most interrupts.
+        return cls(server=allowed[-1], load=allowed[0], sink=allowed[-2])
+
+    def of_load(self, workers: int) -> list[int]:
+        """Return the cores for so many workers: all but the server's and the receiver's, where there are more."""
+        if self.load is None:
+            return []
+        others = sorted(os.sched_getaffinity(0) - {self.server, self.sink})
+        return others if workers and others else [self.load]
+
+    def sentence(self) -> str:
+        """Return the same in words."""
+        if self.server is None:
+            return "one core for everything, so server, load and receiver disturb each other"
+        if self.load == self.sink:
+            return f"the server alone on core {self.server}, load and receiver on core {self.load}"
+        return f"the server alone on core {self.server}, load on core {self.load}, receiver on core {self.sink}"
+
+
+def describe(cores: Cores) -> dict[str, Any]:
+    """Return what machine.json says."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": names[0].partition(":")[2].strip() if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "placed": cores.sentence(),
+        "kernel": platform.release(),
+        "python": f"{sys.implementation.name} {platform.python_version()}",
+        "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "git": _git(),
+        "command": " ".join(["gilscope", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> str | None:
+    """Return the commit of the current directory, `+` behind it if something has been changed; None if it has none."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    commands = ([git, "rev-parse", "--short", "HEAD"], [git, "status", "--porcelain", "--untracked-files=no"])
+    done = [
+        subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S) for command in commands
+    ]
+    if done[0].returncode != 0:
+        return None
+    return done[0].stdout.strip() + ("+" if done[1].stdout.strip() else "")

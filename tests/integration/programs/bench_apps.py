@@ -1,0 +1,120 @@
+"""Applications for the bench: traced in each of the ways that people do it, or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Response
+from opentelemetry import trace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+SPANS = 3  # of a request, beside those of FastAPI's instrumentation
+
+
+def _provider(processor: SpanProcessor | None = None) -> TracerProvider:
+    """Return a provider of the application's own, which exports to where nobody listens."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter("http://127.0.0.1:9/v1/traces")))
+    return provider
+
+
+def _answering(**options: Any) -> FastAPI:
+    app = FastAPI(**options)
+
+    @app.get("/work")
+    async def work() -> bool:
+        recording = False
+        tracer = trace.get_tracer("bench_apps")
+        for number in range(SPANS):
+            with tracer.start_as_current_span(f"step {number}") as span:
+                span.set_attribute("number", number)
+                recording = span.is_recording()
+                span.add_event("worked", {"number": number})
+                await asyncio.sleep(0)
+        return recording
+
+    @app.get("/failing")
+    async def failing() -> Response:
+        return Response("no stock", status_code=500)
+
+    @app.get("/hanging")
+    async def hanging() -> None:
+        await asyncio.Event().wait()
+
+    @app.get("/dying")
+    async def dying() -> str:
+        asyncio.get_running_loop().call_later(0.5, os.kill, os.getpid(), signal.SIGKILL)
+        return "done"
+
+    return app
+
+
+def untraced() -> FastAPI:
+    """Return an application that arranges no tracing."""
+    return _answering()
+
+
+def traced() -> FastAPI:
+    """Return one that has its own provider with a BatchSpanProcessor."""
+    trace.set_tracer_provider(_provider())
+    return _answering()
+
+
+def traced_by_a_subclass() -> FastAPI:
+    """Return one whose processor is of a class of its own, as Langfuse's is, beside a simple one."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+    class Processor(BatchSpanProcessor):
+        pass
+
+    exporter = OTLPSpanExporter("http://127.0.0.1:9/v1/traces")
+    provider = _provider(Processor(exporter))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return _answering()
+
+
+def traced_while_it_starts() -> FastAPI:
+    """Return one that makes its provider in its lifespan."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        trace.set_tracer_provider(_provider())
+        yield
+
+    return _answering(lifespan=lifespan)
+
+
+def exporting_nothing() -> FastAPI:
+    """Return one with a provider that exports nothing."""
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    trace.set_tracer_provider(_provider(SpanProcessor()))
+    return _answering()
+
+
+def without_start() -> FastAPI:
+    """Return one that fails while it starts."""
+
+    async def connect() -> None:
+        raise RuntimeError("no database")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await connect()
+        yield
+
+    return _answering(lifespan=lifespan)
