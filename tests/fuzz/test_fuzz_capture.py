@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gilscope.capture import Capture
+from gilscope.capture import Capture, EventKind
 from gilscope.errors import CaptureError
 from tests import capture_writer as write
 from tests.capture_writer import CaptureWriter
@@ -81,7 +81,7 @@ def check(content: bytes) -> bool:
     events = list(capture.events())
     problems = list(capture.problems)
     assert all(event.thread in capture.threads and event.stack in capture.stacks for event in events)
-    assert all(1 <= event.kind <= 9 for event in events)
+    assert {event.kind for event in events} <= {*EventKind}
     assert len(events) * 48 <= len(content) * 1100
     assert len(problems) <= 101
     described = [capture.metadata, capture.end, capture.threads, capture.stacks, problems]

@@ -17,6 +17,7 @@ For example:
 
 from __future__ import annotations
 
+import argparse
 import html
 import json
 import sys
@@ -29,7 +30,6 @@ from gilscope.cli.numbers import positive
 from gilscope.errors import GilscopeError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
 _THRESHOLD_MISSED = 3
@@ -82,8 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--switch-interval", metavar="S", type=positive, dest="switch_interval_s", help="sys.setswitchinterval"
     )
-    how.add_argument("--no-probe", dest="probe", action="store_false", default=None, help="no captures of the stalls")
-    how.add_argument("--py-spy", action="store_true", default=None, help="py-spy's flame graphs too")
+    either = argparse.BooleanOptionalAction
+    how.add_argument("--probe", action=either, default=None, help="captures of stalls, in runs of their own (default)")
+    how.add_argument("--py-spy", action=either, default=None, help="py-spy's flame graphs, likewise (default: no)")
     how.add_argument("--seed", metavar="N", type=int, help="of the order and the arrivals (default: 1)")
     how.add_argument("--plan", metavar="FILE", type=Path, help="a plan in TOML; what is said here goes before it")
     how.add_argument("-o", "--out", metavar="DIR", type=Path, help="(default: bench-DATE-TIME)")
