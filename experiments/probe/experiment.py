@@ -14,13 +14,13 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.spans import report
 from experiments.spans.experiment import FAILED, ROOT, TARGET_MISSED, BlockError, judge, parser
+from gilscope.bench.machine import cpu_model, package_version
 
 if TYPE_CHECKING:
     import argparse
@@ -122,18 +122,9 @@ def _summarise(values: list[float]) -> dict[str, Any]:
 
 
 def _machine(packages: tuple[str, ...]) -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    model = names[0].partition(":")[2].strip() if names else platform.machine()
     python = f"{sys.implementation.name} {platform.python_version()}"
-    versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)) is not None)
-    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, {python}, {versions}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    versions = ", ".join(f"{name} {found}" for name in packages if (found := package_version(name)) is not None)
+    return f"{os.cpu_count()} cores of {cpu_model()}, Linux {platform.release()}, {python}, {versions}"
 
 
 def needs(module: str) -> str | None:

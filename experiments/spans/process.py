@@ -8,9 +8,10 @@ import platform
 import sys
 import threading
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+
+from gilscope.bench.machine import cpu_model, package_version
 
 _PACKAGES = ("opentelemetry-sdk", "fastotel", "gilscope")
 
@@ -106,26 +107,14 @@ def wait_until_asleep(timeout_s: float = 5.0) -> None:
 
 def machine() -> str:
     """Return the line that says on what the figures were taken."""
-    model = "unknown CPU"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
     cores = Cores.choose()
     placed = (
         "everything on one core"
         if cores.tested == cores.others
         else "the process under test on one core, the collector and the rest on another"
     )
-    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {package_version(name) or '(not installed)'}" for name in _PACKAGES)
     return (
-        f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, "
+        f"{os.cpu_count()} cores of {cpu_model()}, Linux {platform.release()}, "
         f"{sys.implementation.name} {platform.python_version()}, {packages}; {placed}"
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "(not installed)"

@@ -28,9 +28,9 @@ static inline int gs_native_thread_start(pthread_t *thread, size_t stack_bytes, 
     return error;
 }
 
-/* The calling thread wakes up to `slack_ns` later than it asks to, with the next timer that expires anyway. On a core that is
- * busy that is the scheduler's: an interrupt of our own, and what it evicts, cost whoever runs there 25 us in a virtual machine
- * (experiments/probe_cost). */
+/* The calling thread wakes up to `slack_ns` later than it asks to, with the next timer that expires anyway: on a busy core
+ * the scheduler's. An interrupt of our own, and what it puts out of the caches, costs whoever runs there some 20 us in a
+ * virtual machine (experiments/probe_cost/wakes.c). */
 static inline void gs_native_thread_slack(int64_t slack_ns) {
     (void)prctl(PR_SET_TIMERSLACK, (unsigned long)slack_ns);
 }

@@ -119,6 +119,7 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
         for (size_t i = 0; i < frame_count; i++) {
             if (frames[i].code > GS_PINNED_CODES) {
                 gs_store(&thread->has_unkept_code, true);
+                break;
             }
         }
     }

@@ -84,9 +84,8 @@ def test_runs_and_waits_of_a_capture_fit_together(tmp_path: Path, loop: str) -> 
         forced = [event for event in run.of(EventKind.WAIT, thread) if event.flags & 2]
         forced_waits += len(forced)
         assert {event.start_ns for event in forced} <= let_go_ns
-    # Three threads that compute for up to 8 ms at a time, for two seconds: mostly fifty. On a busy machine they come
-    # back too late to be told from threads that let go by themselves.
-    assert forced_waits > 0
+    # Three threads that compute for up to 8 ms at a time, for two seconds: eighty to a hundred on a quiet machine.
+    assert forced_waits > 10
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -61,6 +61,14 @@ class Opener:
         finally:
             context.close()
 
+    def found_by_axe(self, path: Path, *, dark: bool) -> list[tuple[str, list[str]]]:
+        """Return what axe-core is sure of, with everything unfolded: rules, and the first elements that break them."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        with self.opened(path, dark=dark) as page:
+            page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+            found = axe.run(page).response["violations"]
+        return [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
+
 
 @pytest.fixture
 def opener(browser: Browser) -> Opener:

@@ -226,11 +226,7 @@ def test_page_is_no_wider_than_the_screen(opener: Opener, shop: Path, width: int
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_is_clean_for_axe(opener: Opener, shop: Path, dark: bool) -> None:
     """With everything unfolded, axe-core finds nothing that it is sure of."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with opener.opened(shop, dark=dark) as page:
-        page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
-        found = axe.run(page).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
+    assert opener.found_by_axe(shop, dark=dark) == []
 
 
 def test_print_shows_the_pictures_in_light_colours(opener: Opener, shop: Path) -> None:

@@ -34,11 +34,7 @@ def experiment(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_is_clean_for_axe(opener: Opener, experiment: Path, dark: bool) -> None:
     """With everything unfolded, axe-core finds nothing that it is sure of."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with opener.opened(experiment, dark=dark) as page:
-        page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
-        found = axe.run(page).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
+    assert opener.found_by_axe(experiment, dark=dark) == []
 
 
 @pytest.mark.parametrize("scripts", [False, True])

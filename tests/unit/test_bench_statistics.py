@@ -100,16 +100,21 @@ def test_interval_of_a_ratio_of_p99_covers_the_truth_as_often_as_it_says() -> No
     assert covered >= 180
 
 
+def times_told_apart(factor: float, runs: int, seed: int) -> int:
+    """Return in how many made-up runs the second arm, which takes so many times as long, is called different."""
+    random = np.random.default_rng(seed)
+    told = 0
+    for run in range(runs):
+        made = arms(random, {"none": 1, "none.again": 1, "native": factor})
+        one = pair(made, "native", "none", "p99_ms", run)
+        assert one is not None
+        told += beyond_noise(one, noise(made, run)["p99_ms"]) is True
+    return told
+
+
 def test_equal_arms_cannot_be_told_apart_in_at_least_nine_of_ten_runs() -> None:
     """The noise of the A/A pair keeps an equal arm from being called different."""
-    random = np.random.default_rng(7)
-    told = 0
-    for seed in range(100):
-        made = arms(random, {"none": 1, "none.again": 1, "native": 1})
-        one = pair(made, "native", "none", "p99_ms", seed)
-        assert one is not None
-        told += beyond_noise(one, noise(made, seed)["p99_ms"]) is True
-    assert told <= 10
+    assert times_told_apart(1, runs=100, seed=7) <= 10
 
 
 def test_arm_that_takes_half_as_long_again_is_found() -> None:
@@ -176,14 +181,7 @@ def test_ratio_is_beyond_the_noise_only_outside_the_mirrored_interval(
 
 def test_arm_that_is_a_fifth_slower_is_found_in_most_runs() -> None:
     """A rule that finds nothing would call a slower arm equal; of 60, 52 are usual, less three deviations 43."""
-    random = np.random.default_rng(10)
-    found = 0
-    for seed in range(60):
-        made = arms(random, {"none": 1, "none.again": 1, "native": 1.2})
-        one = pair(made, "native", "none", "p99_ms", seed)
-        assert one is not None
-        found += beyond_noise(one, noise(made, seed)["p99_ms"]) is True
-    assert found >= 43
+    assert times_told_apart(1.2, runs=60, seed=10) >= 43
 
 
 def test_largest_of_all_has_the_range_of_the_blocks() -> None:

@@ -32,17 +32,6 @@ class Arm(str, enum.Enum):
     SUBPROCESS = "subprocess"
     NATIVE = "native"
 
-    @property
-    def label(self) -> str:
-        """In words."""
-        return {
-            "none": "no tracing",
-            "sdk": "spans made, not exported",
-            "batch": "BatchSpanProcessor",
-            "subprocess": "a subprocess",
-            "native": "NativeSpanProcessor",
-        }[self.value]
-
     def processor(self, endpoint: str) -> SpanProcessor:
         """Return a processor that exports to this URL over OTLP/HTTP, at the settings of the environment.
 

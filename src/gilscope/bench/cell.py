@@ -15,7 +15,7 @@ from hdrh.histogram import HdrHistogram
 from gilscope.bench import requests_file
 from gilscope.bench.arms import Arm
 from gilscope.bench.child import Child, ChildError
-from gilscope.bench.plan import AGAIN
+from gilscope.bench.compare import AGAIN
 from gilscope.bench.py_spy import PySpy
 from gilscope.bench.sink.client import Sink, SinkError
 from gilscope.errors import GilscopeError

@@ -63,21 +63,27 @@ class Cores:
 
 def describe(cores: Cores) -> dict[str, Any]:
     """Return what machine.json says."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "cpu": names[0].partition(":")[2].strip() if names else platform.machine(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "placed": cores.sentence(),
         "kernel": platform.release(),
         "python": f"{sys.implementation.name} {platform.python_version()}",
-        "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "packages": {name: found for name in _PACKAGES if (found := package_version(name)) is not None},
         "git": _git(),
         "command": " ".join(["gilscope", *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
-def _version(package: str) -> str | None:
+def cpu_model() -> str:
+    """Return what the processor calls itself, or its architecture."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+def package_version(package: str) -> str | None:
+    """Return what is installed; None if nothing is."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -28,17 +28,17 @@ from __future__ import annotations
 import itertools
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gilscope.bench import thresholds
 from gilscope.bench.arms import Arm
+from gilscope.bench.compare import AGAIN
 from gilscope.errors import GilscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-AGAIN = ".again"
 _ENVIRONMENT = "env."
 
 

@@ -8,12 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gilscope.bench.cell import CellRunner
+from gilscope.bench.compare import AGAIN
 from gilscope.bench.machine import Cores, describe
-from gilscope.bench.plan import AGAIN, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from gilscope.bench.plan import Plan
 
 _AROUND_A_CELL_S = 6.0  # start, flush, stop
 _TRIES = 2

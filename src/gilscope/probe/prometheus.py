@@ -33,6 +33,18 @@ _THREADS: tuple[tuple[str, str, Callable[[ThreadTotals], float]], ...] = (
     ("gil_takes_total", "How often threads took the GIL.", lambda thread: thread.takes),
     ("gil_forced_switches_total", "How often threads were made to let go of the GIL.", lambda thread: thread.forced),
 )
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[ThreadTotals], tuple[Lengths, float]]], ...] = (
+    (
+        "gil_hold_seconds",
+        "How long threads had the GIL at a time.",
+        lambda thread: (thread.hold_lengths, thread.held_seconds),
+    ),
+    (
+        "gil_wait_duration_seconds",
+        "How long threads waited for the GIL at a time.",
+        lambda thread: (thread.wait_lengths, thread.waited_seconds),
+    ),
+)
 
 
 def exposition(totals: Totals) -> str:
@@ -60,24 +72,13 @@ def _lines(totals: Totals) -> Iterator[str]:
     for name, text, of_thread in _THREADS:
         points = ((f"thread={_quoted(key)}", of_thread(thread)) for key, thread in totals.threads.items())
         yield from _counter(name, text, points)
-    yield from _histogram(
-        "gil_hold_seconds",
-        "How long threads had the GIL at a time.",
-        GIL_BUCKETS_SECONDS,
-        (
-            (f"thread={_quoted(key)}", thread.hold_lengths, thread.held_seconds)
-            for key, thread in totals.threads.items()
-        ),
-    )
-    yield from _histogram(
-        "gil_wait_duration_seconds",
-        "How long threads waited for the GIL at a time.",
-        GIL_BUCKETS_SECONDS,
-        (
-            (f"thread={_quoted(key)}", thread.wait_lengths, thread.waited_seconds)
-            for key, thread in totals.threads.items()
-        ),
-    )
+    for name, text, lengths_and_sum in _HISTOGRAMS:
+        yield from _histogram(
+            name,
+            text,
+            GIL_BUCKETS_SECONDS,
+            ((f"thread={_quoted(key)}", *lengths_and_sum(thread)) for key, thread in totals.threads.items()),
+        )
     yield from _counter(
         "lost_events_total",
         "Events that could not be counted.",
