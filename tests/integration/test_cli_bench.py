@@ -46,6 +46,19 @@ def test_bench_of_an_application_prints_the_answer_and_writes_the_summary(tmp_pa
     assert "</html>" in page.read_text(encoding="utf-8")
 
 
+def test_bench_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    """So that the same command can be given again once the mistake is mended."""
+    ended = bench("tests.integration.programs.bench_apps:nothing_like_it", "--out", str(tmp_path / "run"))
+    assert ended.returncode == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_bench_too_short_for_p99_says_so_before_it_begins(tmp_path: Path) -> None:
+    """Not after an hour: 4 users who think for 0.1 s make 24 requests in 0.6 s."""
+    ended = bench_somehow(tmp_path)
+    assert "p99 needs 1,000 requests an arm, and there will be 24 at most" in ended.stderr
+
+
 def test_bench_whose_threshold_is_missed_exits_with_3(tmp_path: Path) -> None:
     """A CI can rest on it: no server answers within a nanosecond."""
     plan = tmp_path / "plan.toml"
@@ -70,6 +83,7 @@ def test_bench_into_a_folder_that_is_not_empty_changes_nothing(tmp_path: Path) -
         ([APP, "--env", "text"], "--env: expected NAME=VALUE, got 'text'"),
         ([APP, "--plan", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         ([APP, "--resume", "--out", "nowhere"], "nowhere/plan.json is not there"),
+        ([APP, "--locustfile", "nowhere.py"], "locustfile: expected a file, got 'nowhere.py'"),
         (["shop"], "app: expected module:attribute, as uvicorn takes it, got 'shop'"),
         ([], "expected APP, as uvicorn takes it"),
     ],

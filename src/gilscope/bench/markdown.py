@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,25 @@ _PAIRED = ("p50_ms", "p99_ms", "p99.9_ms", "cpu_per_request_ms", "memory_mb")
 def render(summary: Mapping[str, Any]) -> str:
     """Return the Markdown of a summary; whatever a name or a problem says stays text."""
     parts = [f"### {escape(summary['question'] or 'gilscope bench')}", f"**{escape(summary['answer'])}**"]
+    return "\n\n".join([*parts, *_tables(summary), _how(summary["how"])]) + "\n"
+
+
+def as_text(summary: Mapping[str, Any]) -> str:
+    """Return its tables and the answer for a terminal, where nothing is markup."""
+    return html.unescape("\n\n".join([*_tables(summary), escape(summary["answer"])])) + "\n"
+
+
+def _tables(summary: Mapping[str, Any]) -> Iterator[str]:
     for point in summary["points"]:
-        parts += list(_point(point, titled=len(summary["points"]) > 1))
+        yield from _point(point, titled=len(summary["points"]) > 1)
     if summary["thresholds"]:
-        header = ("threshold", "reached", "")
-        parts.append(_table(header, [_threshold(one) for one in summary["thresholds"]]))
+        yield _table(("threshold", "reached", ""), [_threshold(one) for one in summary["thresholds"]])
     if summary["invalid"]:
-        lines = [
+        yield "Left out of every figure:"
+        yield "\n".join(
             f"- cell {escape(one['cell'])}, {escape(one['arm'])}: {escape('; '.join(one['problems']))}"
             for one in summary["invalid"]
-        ]
-        parts += ["Left out of every figure:", "\n".join(lines)]
-    parts.append(_how(summary["how"]))
-    return "\n\n".join(parts) + "\n"
+        )
 
 
 def escape(text: object) -> str:

@@ -119,6 +119,7 @@ class Plan:
         for arm in self.arms:
             _expect(arm in known, "arms", f"some of {', '.join(known)}", arm)
         _expect(len(set(self.arms)) == len(self.arms) > 0, "arms", "one or more, each once", ", ".join(self.arms))
+        _expect(not self.locustfile or Path(self.locustfile).is_file(), "locustfile", "a file", self.locustfile)
         _expect(":" in self.app, "app", "module:attribute, as uvicorn takes it", self.app or "nothing")
         for threshold in self.thresholds:
             thresholds.parse(threshold, [*self.arms, self.arms[0] + AGAIN])  # now, and not after an hour

@@ -18,19 +18,23 @@ For example:
 from __future__ import annotations
 
 import argparse
-import html
 import json
+import shutil
 import sys
 import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gilscope.cli import pages
 from gilscope.cli.numbers import positive
 from gilscope.errors import GilscopeError
+from gilscope.report.page import NoPageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from gilscope.bench.plan import Plan
 
 _THRESHOLD_MISSED = 3
 _REFERENCE_APP = {
@@ -94,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The bench has run; returns its exit status."""
     try:
-        from gilscope.bench import markdown, pages, summary
+        from gilscope.bench import markdown, statistics, summary
+        from gilscope.bench.cell import CellError
         from gilscope.bench.plan import from_mapping
         from gilscope.bench.run import expected_seconds, turns
         from gilscope.bench.run import run as run_plan
@@ -115,25 +120,50 @@ def run(arguments: argparse.Namespace) -> int:
     sys.stderr.write(
         f"{len(planned)} measurements into {folder}, about {expected_seconds(plan, len(planned)) / 60:.0f} minutes\n"
     )
+    sys.stderr.write(_too_few(plan, statistics.needed(99)))
+    is_new = not folder.exists()
     try:
         run_plan(plan, folder, _progress())
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; what is done is kept: `gilscope bench --resume --out {folder}` goes on\n")
         raise
+    except CellError:
+        if is_new and not any(folder.glob("cells/*/cell.json")):
+            shutil.rmtree(folder)  # so that the same command can be given again
+        raise
     found = summary.summarize(folder)
-    text = markdown.render(found)
-    (folder / "summary.md").write_text(text, encoding="utf-8")
+    (folder / "summary.md").write_text(markdown.render(found), encoding="utf-8")
     (folder / "summary.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    page = pages.write(folder, found)
-    sys.stderr.write("\n")
-    # In a terminal nothing is markup.
-    sys.stdout.write(f"{html.unescape(text)}\n{found['answer']}\n\n")
-    sys.stdout.write(f"{page or f'{folder}/summary.md'}: open it in a browser\n")
+    shown = _page(folder, found) or folder / "summary.md"
+    sys.stdout.write(f"\n{markdown.as_text(found)}\n{shown}: open it in a browser\n")
     points: Any = found["points"]
     if not any(point["arms"] for point in points):
         raise BenchError(f"nothing could be measured: no cell is valid; see the reasons above, and {folder}/cells")
     thresholds: Any = found["thresholds"]
     return 0 if all(threshold["met"] for threshold in thresholds) else _THRESHOLD_MISSED
+
+
+def _too_few(plan: Plan, needed: int) -> str:
+    """Return what to say where there cannot be enough requests to tell p99; how many a locustfile asks is not known."""
+    expected = plan.duration_s * plan.repeats * (plan.rate_per_s or plan.users / plan.think_time_s)
+    if plan.locustfile or expected >= needed:
+        return ""
+    return (
+        f"p99 needs {needed:,} requests an arm, and there will be {expected:,.0f} at most: give a longer --duration, "
+        "more --repeats or more --users to be told it\n"
+    )
+
+
+def _page(folder: Path, summary: Mapping[str, Any]) -> Path | None:
+    """The run's page is written, and returned; None where the package was built without."""
+    try:
+        pages.write_captures(folder)
+        text = pages.of_run(folder, summary)
+    except NoPageError:
+        return None
+    path = folder / "report.html"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

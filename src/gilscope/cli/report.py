@@ -17,17 +17,15 @@ For example:
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gilscope._version import __version__
 from gilscope.analysis import analyse
 from gilscope.analysis.durations import spoken
 from gilscope.capture import open_capture
-from gilscope.cli import output, reading
+from gilscope.cli import output, pages, reading
 from gilscope.cli.numbers import positive
 from gilscope.errors import GilscopeError
 
@@ -82,8 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _experiment(arguments: argparse.Namespace) -> int:
     """The page of a run of the bench is written, and names the pages of captures that are beside its cells."""
-    from gilscope.report import page_experiment
-
     for name in ("text", "json", "markdown", "format", "against", "threshold_ms", "fail_over_ms"):
         if getattr(arguments, name) not in {None, False}:
             option = f"--{name.replace('_', '-')}"
@@ -95,9 +91,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
     except (FileNotFoundError, ValueError) as error:
         raise NoSummaryError(f"{path}: expected the summary of a run of `gilscope bench`: {error}") from None
     name = arguments.output or str(folder / "report.html")
-    pages = sorted(page.relative_to(folder).as_posix() for page in folder.glob("cells/*/*.html"))
     with output.opened(name, force=arguments.force) as stream:
-        stream.write(page_experiment.render(summary, pages))
+        stream.write(pages.of_run(folder, summary))
     output.tell(name, "open it in a browser")
     return 0
 
@@ -110,7 +105,7 @@ def _default_name(arguments: argparse.Namespace) -> str:
 
 def _analysed(arguments: argparse.Namespace, name: str) -> tuple[Analysis, str]:
     if not (arguments.text or arguments.json or arguments.markdown or arguments.format or arguments.against):
-        return _page(arguments)
+        return pages.of_capture(arguments.capture, _threshold_ns(arguments))
     analysis = reading.analysis_of(arguments)
     if arguments.against:
         return analysis, _compared(arguments, analysis)
@@ -120,21 +115,10 @@ def _analysed(arguments: argparse.Namespace, name: str) -> tuple[Analysis, str]:
         return analysis, _text(analysis, name)
     from gilscope.report import flamegraph, markdown
 
-    title = _recorded(analysis, arguments.capture)
+    title = pages.recorded(analysis, arguments.capture)
     if arguments.markdown:
         return analysis, markdown.render(analysis, title)
     return analysis, flamegraph.render(analysis.stall_stacks, title=f"Stalls of {title}", subtitle=analysis.verdict)
-
-
-def _page(arguments: argparse.Namespace) -> tuple[Analysis, str]:
-    from gilscope.report import page_capture
-    from gilscope.report.timeline import timeline
-
-    with open_capture(arguments.capture) as capture:
-        analysis = analyse(capture, _threshold_ns(arguments))
-        drawn = timeline(capture, analysis)
-    title = _recorded(analysis, arguments.capture)
-    return analysis, page_capture.render(analysis, drawn, title, _made())
 
 
 def _compared(arguments: argparse.Namespace, analysis: Analysis) -> str:
@@ -143,25 +127,11 @@ def _compared(arguments: argparse.Namespace, analysis: Analysis) -> str:
     with open_capture(arguments.against) as capture:
         against = analyse(capture, _threshold_ns(arguments))
     name, other = Path(arguments.capture).name, Path(arguments.against).name
-    return page_compared.render(page_compared.Compared(name, other, analysis, against), _made())
+    return page_compared.render(page_compared.Compared(name, other, analysis, against), pages.made())
 
 
 def _threshold_ns(arguments: argparse.Namespace) -> int | None:
     return None if arguments.threshold_ms is None else round(arguments.threshold_ms * reading.NS_PER_MS)
-
-
-def _recorded(analysis: Analysis, capture: str) -> str:
-    """Return what was recorded, as one would name it."""
-    if not analysis.facts.argv:
-        return Path(capture).name
-    name, *rest = analysis.facts.argv
-    if Path(name).name.startswith("python") and rest and not rest[0].startswith("-"):
-        name, *rest = rest
-    return " ".join([Path(name).name, *rest])
-
-
-def _made() -> str:
-    return f"gilscope {__version__}: {shlex.join(['gilscope', *sys.argv[1:]])}"
 
 
 def _json(analysis: Analysis) -> str:
