@@ -6,10 +6,12 @@ import os
 import threading
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from probe.probe cimport (
+    GS_EXPORT_OBSERVER_CAPSULE,
     GS_GROUPS,
     GS_HANDING_OVER,
     GS_HISTOGRAM_BUCKETS,
@@ -27,6 +29,7 @@ from probe.probe cimport (
     gs_now_ns,
     gs_probe_collection,
     gs_probe_config,
+    gs_probe_export,
     gs_probe_iteration,
     gs_probe_look,
     gs_probe_runs,
@@ -103,6 +106,10 @@ def on_collection(str phase, dict info):
         _collection_start_ns = gs_now_ns()
     elif gs_now_ns() - _collection_start_ns >= _COLLECTION_NS:
         gs_probe_collection(_collection_start_ns, info["generation"], info["collected"])
+
+
+def export_observer():
+    return PyCapsule_New(<void *>gs_probe_export, GS_EXPORT_OBSERVER_CAPSULE, NULL)
 
 
 def gil():

@@ -3,6 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -14,6 +15,7 @@ from core.exporter cimport (
     GS_DROP_ENCODING,
     GS_DROP_NO_MEMORY,
     GS_DROP_TOO_LARGE,
+    GS_EXPORT_OBSERVER_CAPSULE,
     GS_OK,
     GS_PROTOCOL_GRPC,
     GS_PROTOCOL_HTTP,
@@ -24,6 +26,7 @@ from core.exporter cimport (
     gs_batch_free,
     gs_batch_new,
     gs_deadline_after,
+    gs_export_observer,
     gs_exporter,
     gs_exporter_config,
     gs_exporter_drop,
@@ -34,6 +37,7 @@ from core.exporter cimport (
     gs_exporter_message_waiting,
     gs_exporter_new,
     gs_exporter_next_message,
+    gs_exporter_observe,
     gs_exporter_replaced,
     gs_exporter_shutdown,
     gs_exporter_stats,
@@ -109,6 +113,10 @@ def _choice(str name, dict choices, value):
         return choices[value]
     except KeyError:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}") from None
+
+
+def observe_exports(observer):
+    gs_exporter_observe(<gs_export_observer>PyCapsule_GetPointer(observer, GS_EXPORT_OBSERVER_CAPSULE))
 
 
 cdef class Pipeline:

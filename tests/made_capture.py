@@ -76,6 +76,15 @@ class MadeCapture:
         """Append a period in which the loop's thread was without the GIL."""
         self.event(EventKind.BLOCKED, LOOP, start, end - start, stack=stack, a=round(waited * MS))
 
+    def export(self, start: float, end: float, spans: int = 512, refused: int = 0) -> None:
+        """Append a request of 100 bytes a span to the collector."""
+        self.event(EventKind.EXPORT, 0, start, end - start, count=spans, a=100 * spans, b=refused)
+
+    def spans(self, at: float, *, queued: int = 0, exported: int = 0, dropped: int = 0, failed: int = 0) -> None:
+        """Append what became of the spans of the first processor."""
+        for state, spans in enumerate((queued, exported, dropped, failed), start=1):
+            self.event(EventKind.SPANS, 0, at, 0, count=state, a=spans, b=1)
+
     def collection(self, thread: int, start: float, end: float, generation: int = 2, stack: int = 0) -> None:
         """Append a garbage collection of 1000 objects."""
         self.event(EventKind.COLLECTION, thread, start, end - start, stack=stack, count=generation, a=1000)

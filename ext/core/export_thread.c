@@ -182,12 +182,43 @@ static gs_status deliver(gs_exporter *self, uint32_t first, uint32_t count, int6
     }
 }
 
+static uint64_t sum(const uint64_t *counts, size_t count) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < count; i++) {
+        all += counts[i];
+    }
+    return all;
+}
+
+/* A request is over; `before`: the counts when it began, of which this thread alone changes what is read here. */
+static void tell(gs_exporter *self, const gs_exporter_stats *before, int64_t start_ns, uint32_t spans) {
+    gs_export_observer observer = gs_exporter_observer();
+    if (observer == NULL) {
+        return;
+    }
+    gs_exporter_stats now;
+    gs_exporter_get_stats(self, &now);
+    gs_export_told told = {.exporter = self->number,
+                           .start_ns = start_ns,
+                           .end_ns = gs_now_ns(),
+                           .spans = spans,
+                           .sent_bytes = now.sent_bytes - before->sent_bytes,
+                           .queued = now.queued,
+                           .exported = now.exported,
+                           .dropped = sum(now.dropped, GS_DROP_REASONS),
+                           .failed = sum(now.failed, GS_FAIL_REASONS)};
+    told.refused = (uint32_t)(told.failed - sum(before->failed, GS_FAIL_REASONS));
+    observer(&told);
+}
+
 /* Sends the whole batch, in smaller requests where the collector asks for them. */
 static void deliver_batch(gs_exporter *self, uint32_t count) {
     int64_t deadline_ns = gs_deadline_after(gs_now_ns(), self->config.export_timeout_ns);
     uint32_t step = count;
     for (uint32_t first = 0; first < count;) {
         uint32_t size = step < count - first ? step : count - first;
+        gs_exporter_stats before = self->counts;
+        int64_t start_ns = gs_now_ns();
         if (deliver(self, first, size, deadline_ns) == GS_TOO_LARGE) {
             step = (size + 1) / 2;
             pthread_mutex_lock(&self->lock);
@@ -195,6 +226,7 @@ static void deliver_batch(gs_exporter *self, uint32_t count) {
             pthread_mutex_unlock(&self->lock);
         } else {
             first += size;
+            tell(self, &before, start_ns, size);
         }
     }
 }

@@ -25,6 +25,8 @@ enum { THREAD_STACK_BYTES = 1 << 20 };
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static gs_exporter *all;
+static uint32_t made_count;
+static _Atomic(gs_export_observer) observer;
 static pthread_once_t fork_hooks_once = PTHREAD_ONCE_INIT;
 
 static void init_sync(gs_exporter *self) {
@@ -157,6 +159,7 @@ int gs_exporter_new(gs_exporter **self, const gs_exporter_config *config) {
 
     (void)pthread_once(&fork_hooks_once, install_fork_hooks);
     pthread_mutex_lock(&all_lock);
+    made->number = ++made_count;
     made->next = all;
     all = made;
     pthread_mutex_unlock(&all_lock);
@@ -456,6 +459,16 @@ void gs_exporter_free(gs_exporter *self) {
 }
 
 /* ---- counting ---- */
+
+void gs_exporter_observe(gs_export_observer told) {
+    /* release, pairs with the acquire in gs_exporter_observer: what the observer needs is there. */
+    atomic_store_explicit(&observer, told, memory_order_release);
+}
+
+gs_export_observer gs_exporter_observer(void) {
+    /* acquire, pairs with the release in gs_exporter_observe */
+    return atomic_load_explicit(&observer, memory_order_acquire);
+}
 
 void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats) {
     pthread_mutex_lock(&self->lock);

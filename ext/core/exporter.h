@@ -9,6 +9,7 @@
  * | try_push, drop, message_waiting     | any, with the GIL          | never                               |
  * | flush, shutdown                     | any, *without* the GIL     | until the deadline                  |
  * | stats, next_message                 | any, with or without       | for the length of a copy            |
+ * | observe                             | any, with or without       | never                               |
  *
  * Every span that was ended is in exactly one of `exported`, `dropped[reason]`, `failed[reason]` and `queued` of a gs_exporter_stats.
  *
@@ -23,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "export_observer.h"
 #include "messages.h"
 #include "status.h"
 #include "transport.h"
@@ -107,6 +109,9 @@ gs_status gs_exporter_flush(gs_exporter *self, int64_t deadline_ns, gs_keep_wait
  * of it was accepted; GS_FAILED: not all; GS_TIMEOUT: so, and the thread is stuck in a call that cannot be interrupted;
  * GS_STOPPED: was begun before. But for GS_TIMEOUT the thread is gone on return. */
 gs_status gs_exporter_shutdown(gs_exporter *self, int64_t deadline_ns, gs_keep_waiting keep_waiting, void *context);
+
+/* Of all exporters of the process, from now on. */
+void gs_exporter_observe(gs_export_observer observer);
 
 void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats);
 /* What the native thread has to say; Python logs it. */

@@ -89,6 +89,12 @@ cdef extern from "core/exporter.h" nogil:
         int64_t export_timeout_ns
         gs_transport_config transport
 
+    ctypedef void (*gs_export_observer)(const void *told)
+
+    const char *GS_EXPORT_OBSERVER_CAPSULE
+
+    void gs_exporter_observe(gs_export_observer observer)
+
     ctypedef struct gs_exporter_stats:
         uint64_t ended
         uint64_t exported

@@ -2,7 +2,7 @@
  *
  * | part                                 | written by                | read by       | protected by                       |
  * |--------------------------------------|---------------------------|---------------|------------------------------------|
- * | config                               | new                       | all           | never changes                      |
+ * | config, number                       | new                       | all           | never changes                      |
  * | ring                                 | first push, fork          | all           | release / acquire on the pointer   |
  * | ended, dropped, replaced             | pushing threads           | stats         | relaxed: counts only               |
  * | flush_target, stop_deadline_ns       | flush, shutdown           | thread        | seq_cst: half of the parking order |
@@ -41,6 +41,7 @@ typedef struct gs_flush_waiter {
 struct gs_exporter {
     gs_exporter_config config;
     char *config_text; /* the memory behind config.transport's strings */
+    uint32_t number;   /* 1, 2, ... in the process */
 
     _Atomic(gs_ring *) ring; /* NULL until the first push in this process */
     size_t ring_bytes;
@@ -73,6 +74,9 @@ struct gs_exporter {
 
     struct gs_exporter *next; /* all exporters of the process, for fork */
 };
+
+/* Whom it tells of each request, or NULL. */
+gs_export_observer gs_exporter_observer(void);
 
 /* The thread; `argument` is the exporter. Ends when stopped. */
 void *gs_export_thread(void *argument);

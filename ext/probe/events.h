@@ -23,6 +23,8 @@ typedef enum gs_event_kind {
     GS_EVENT_LOST = 9,
     GS_EVENT_HOLDS =
         10, /* in the ring: `frames` gs_bucket_count follow, of each of which the recorder makes one event */
+    GS_EVENT_EXPORT = 11,
+    GS_EVENT_SPANS = 12,
     /* Never in a file: the recorder makes definitions of them. */
     GS_EVENT_THREAD = 128, /* count: gs_loop_kind; a: pthread identity; b: native thread id */
     GS_EVENT_NAME = 129,   /* `count` bytes of text follow */
@@ -38,6 +40,12 @@ typedef enum gs_event_kind {
 
 typedef enum gs_sample_state { GS_SAMPLE_HOLDS = 1, GS_SAMPLE_WAITS = 2, GS_SAMPLE_NEITHER = 3 } gs_sample_state;
 typedef enum gs_lost_reason { GS_LOST_RING_FULL = 1, GS_LOST_NO_MEMORY = 2, GS_LOST_WRITE_FAILED = 3 } gs_lost_reason;
+typedef enum gs_spans_state {
+    GS_SPANS_QUEUED = 1,
+    GS_SPANS_EXPORTED = 2,
+    GS_SPANS_DROPPED = 3,
+    GS_SPANS_FAILED = 4
+} gs_spans_state;
 typedef enum gs_loop_kind { GS_LOOP_NONE = 0, GS_LOOP_ASYNCIO = 1, GS_LOOP_UVLOOP = 2 } gs_loop_kind;
 
 typedef struct gs_event {

@@ -9,7 +9,8 @@
 #include "loop_trace.h"
 #include "relaxed.h"
 
-static bool running;
+/* Written with the GIL; read by threads of exporters too. */
+static _Atomic bool running;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /* In the child there is neither recorder nor sampler, and the file is the parent's. The hooks stay where they are and pass
@@ -20,9 +21,9 @@ static void after_fork_in_child(void) {
     gs_threads_forget();
     gs_sampler_forget();
     gs_recorder_forget();
-    if (running) {
+    if (gs_load(&running)) {
         gs_codes_forget();
-        running = false;
+        gs_store(&running, false);
     }
 }
 
@@ -44,7 +45,7 @@ int gs_probe_start(const gs_probe_config *config) {
     }
     gs_loop_start();
     error = gs_sampler_start(&config->sampler);
-    running = true;
+    gs_store(&running, true);
     if (error != 0) {
         gs_probe_stop();
     }
@@ -52,7 +53,7 @@ int gs_probe_start(const gs_probe_config *config) {
 }
 
 int gs_probe_stop(void) {
-    if (!running) {
+    if (!gs_load(&running)) {
         return 0;
     }
     gs_loop_stop();
@@ -61,12 +62,12 @@ int gs_probe_stop(void) {
     Py_BEGIN_ALLOW_THREADS gs_sampler_stop();
     error = gs_recorder_stop();
     Py_END_ALLOW_THREADS gs_codes_release();
-    running = false;
+    gs_store(&running, false);
     return error;
 }
 
 bool gs_probe_runs(void) {
-    return running;
+    return gs_load(&running);
 }
 
 gs_probe_stats gs_probe_look(void) {
@@ -78,7 +79,7 @@ gs_probe_stats gs_probe_look(void) {
 }
 
 bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns) {
-    const gs_thread *self = running ? gs_thread_self() : NULL;
+    const gs_thread *self = gs_load(&running) ? gs_thread_self() : NULL;
     if (self == NULL) {
         return false;
     }
@@ -88,7 +89,7 @@ bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns) {
 }
 
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected) {
-    gs_thread *self = running ? gs_thread_self() : NULL;
+    gs_thread *self = gs_load(&running) ? gs_thread_self() : NULL;
     if (self != NULL) {
         gs_event event = {.kind = GS_EVENT_COLLECTION,
                           .thread = self->number,
@@ -98,4 +99,27 @@ void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collect
                           .a = collected};
         gs_recorder_push(&event, NULL, 0);
     }
+}
+
+static void push_spans(const gs_export_told *told, uint32_t state, uint64_t count) {
+    gs_event event = {
+        .kind = GS_EVENT_SPANS, .start_ns = told->end_ns, .count = state, .a = count, .b = told->exporter};
+    gs_recorder_push(&event, NULL, 0);
+}
+
+void gs_probe_export(const gs_export_told *told) {
+    if (!gs_load(&running)) {
+        return;
+    }
+    gs_event event = {.kind = GS_EVENT_EXPORT,
+                      .start_ns = told->start_ns,
+                      .duration_ns = (uint64_t)(told->end_ns - told->start_ns),
+                      .count = told->spans,
+                      .a = told->sent_bytes,
+                      .b = told->refused};
+    gs_recorder_push(&event, NULL, 0);
+    push_spans(told, GS_SPANS_QUEUED, told->queued);
+    push_spans(told, GS_SPANS_EXPORTED, told->exported);
+    push_spans(told, GS_SPANS_DROPPED, told->dropped);
+    push_spans(told, GS_SPANS_FAILED, told->failed);
 }

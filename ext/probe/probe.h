@@ -1,6 +1,6 @@
 /* probe.h - one recording: hooks, sampler and recorder, started and stopped together.
  *
- * Threads: all functions with the GIL, one at a time (the binding sees to it); start and stop release it while they wait.
+ * Threads: all functions but gs_probe_export with the GIL, one at a time (the binding sees to it); start and stop release it while they wait.
  * fork: the child is not recorded, and may start a recording of its own.
  */
 #ifndef GS_PROBE_PROBE_H
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/export_observer.h"
 #include "recorder.h"
 #include "stack_sampler.h"
 
@@ -36,5 +37,8 @@ bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns);
 
 /* A garbage collection has ended, on this thread. */
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected);
+
+/* An exporter has sent a request. Any thread, without the GIL; nothing is recorded while no recording runs. */
+void gs_probe_export(const gs_export_told *told);
 
 #endif /* GS_PROBE_PROBE_H */

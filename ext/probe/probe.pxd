@@ -12,6 +12,13 @@ cdef extern from "core/clock.h" nogil:
     int64_t gs_deadline_after(int64_t now_ns, int64_t span_ns)
 
 
+cdef extern from "core/export_observer.h" nogil:
+    const char *GS_EXPORT_OBSERVER_CAPSULE
+
+    ctypedef struct gs_export_told:
+        pass
+
+
 cdef extern from "probe/events.h" nogil:
     ctypedef struct gs_raw_frame:
         uint32_t code
@@ -152,6 +159,7 @@ cdef extern from "probe/probe.h" nogil:
     c_bool gs_probe_runs()
     c_bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns)
     void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected)
+    void gs_probe_export(const gs_export_told *told)
 
 
 # With the GIL.

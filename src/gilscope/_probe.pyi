@@ -9,6 +9,9 @@ def gil() -> str:
     Threading: the first call makes a native thread wait for the GIL, for a millisecond or two.
     """
 
+def export_observer() -> object:
+    """Return a capsule with the function that exporters tell of their requests (ext/core/export_observer.h)."""
+
 def start(
     file: int,
     metadata: bytes,

@@ -3,6 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+def observe_exports(observer: object) -> None:
+    """From now on the observer is told of each request that an exporter of this process has sent.
+
+    Args:
+        observer: a capsule, as ext/core/export_observer.h says.
+
+    Raises:
+        ValueError: it is something else.
+    """
+
 @final
 class Pipeline:
     """Encodes ended spans on the calling thread and exports them on a native one that never takes the GIL.

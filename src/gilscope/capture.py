@@ -63,6 +63,8 @@ class EventKind(IntEnum):
     COUNTERS = 8
     LOST = 9
     HOLDS = 10
+    EXPORT = 11
+    SPANS = 12
 
 
 class Event(NamedTuple):

@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gilscope import exports
 from gilscope._version import __version__
 from gilscope.errors import ProbeError, SettingsError
 
@@ -72,6 +73,7 @@ class Session:
             from gilscope import _probe
         except ImportError as error:
             raise ProbeError(f"the probe does not work here (it needs Linux, glibc and CPython): {error}") from error
+        exports.offer(_probe.export_observer())
         self.native: ModuleType = _probe
         self._pid = os.getpid()
         threshold_ns = round(stall_threshold_ms * _NS_PER_MS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gilscope import exports
 from gilscope.spans import lifetime
 from gilscope.spans.messages import MessageLog
 from gilscope.spans.stats import SpanStats
@@ -66,8 +67,9 @@ class NativeBatch:
             ValueError: a setting that the native side cannot work with.
             ImportError: the native module is not built for this interpreter.
         """
-        from gilscope._spans import Pipeline
+        from gilscope._spans import Pipeline, observe_exports
 
+        exports.accept(observe_exports)
         request_bytes = batch.max_request_bytes
         if settings.max_request_bytes is not None:
             request_bytes = min(request_bytes, settings.max_request_bytes)
