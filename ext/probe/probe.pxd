@@ -127,6 +127,7 @@ cdef extern from "probe/stack_sampler.h" nogil:
     ctypedef struct gs_sampler_config:
         int64_t after_ns
         int64_t period_ns
+        int64_t per_iteration
         int64_t stall_ns
         void (*on_stall)() noexcept nogil
 

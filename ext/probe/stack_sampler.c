@@ -17,12 +17,15 @@
 #include "recorder.h"
 #include "relaxed.h"
 
-/* While no iteration can be long for longer: loops that are loaded late are hooked as late as this. */
+/* While no iteration can be long for longer. */
 #define IDLE_NS     (20 * GS_NS_PER_MS)
+/* Loops that are loaded late are hooked as late as this. */
+#define LOADED_NS   (20 * GS_NS_PER_MS)
 #define REPORT_NS   GS_NS_PER_S
 /* Whoever is told takes the GIL for it. */
 #define TELL_NS     (100 * GS_NS_PER_MS)
 #define SCHEDULE_NS (100 * GS_NS_PER_MS)
+#define SPARSEST    5 /* periods */
 #define STACK_BYTES (256u << 10)
 
 static struct {
@@ -174,8 +177,11 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     } else {
         sample(loop, gil.holder == loop ? GS_SAMPLE_HOLDS : GS_SAMPLE_NEITHER, due_ns, since_ns);
     }
-    int64_t next_ns = due_ns + sampler.config.period_ns;
-    return next_ns < now_ns ? now_ns + sampler.config.period_ns : next_ns;
+    int64_t pause_ns =
+        gs_earlier((now_ns - start_ns) / sampler.config.per_iteration, SPARSEST * sampler.config.period_ns);
+    pause_ns = pause_ns > sampler.config.period_ns ? pause_ns : sampler.config.period_ns;
+    int64_t next_ns = due_ns + pause_ns;
+    return next_ns < now_ns ? now_ns + pause_ns : next_ns;
 }
 
 static void report_all(int64_t now_ns) {
@@ -189,11 +195,14 @@ static void *run(void *unused) {
     (void)pthread_setname_np(pthread_self(), "gilscope-sample");
     gs_native_thread_slack(gs_earlier(sampler.config.period_ns / 2, sampler.config.after_ns / 4));
     int64_t reported_ns = gs_now_ns();
-    int64_t due_ns = reported_ns;
+    int64_t due_ns = reported_ns, loaded_ns = 0;
     while (!gs_load(&sampler.stopping)) {
         int64_t now_ns = gs_now_ns();
         int64_t next_ns = now_ns + IDLE_NS;
-        gs_loop_look();
+        if (now_ns - loaded_ns >= LOADED_NS) {
+            loaded_ns = now_ns;
+            gs_loop_look();
+        }
         for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
             if (gs_load(&thread->use) == GS_THREAD_ENDED) {
                 report_end(thread, now_ns);

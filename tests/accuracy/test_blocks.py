@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,20 @@ def test_callback_that_blocks_50_ms_is_one_stall_with_its_line(tmp_path: Path, l
     assert Path(innermost.code.file).name == "programs.py"
     lines = {line for _, _, line in function.co_lines() if line is not None}
     assert innermost.line in lines - {function.co_firstlineno}
+
+
+def test_samples_get_sparser_while_a_block_lasts(tmp_path: Path) -> None:
+    """None comes sooner after the one before than an eighth of how long the iteration had lasted then.
+
+    Sooner by as much as the one before was late; and a tenth, for the moment that is counted from is a little earlier.
+    """
+    run = recorded(tmp_path, "one_block", "asyncio", "spin")
+    ((_, _, iteration),) = around(run)
+    samples = [event for event in run.of(EventKind.SAMPLE) if iteration.start_ns <= event.start_ns <= iteration.end_ns]
+    assert len(samples) >= 3
+    for before, after in itertools.pairwise(samples):
+        pause_ns = (before.start_ns - iteration.start_ns) / 8
+        assert after.start_ns - (before.start_ns - before.a) >= 0.9 * pause_ns
 
 
 @pytest.mark.parametrize("loop", LOOPS)

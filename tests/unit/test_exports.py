@@ -241,6 +241,12 @@ def test_perfetto_draws_what_overlaps_on_a_track_one_after_the_other() -> None:
     ]
 
 
+def test_perfetto_has_a_track_of_exports_with_the_refused_told_apart() -> None:
+    """It belongs to no thread of Python's."""
+    trace = traced(event(EventKind.EXPORT, 0, 0, 5, count=512, a=51200), event(EventKind.EXPORT, 0, 9, 4, b=512))
+    assert by_track(trace) == {"exports": [("export", 0, 5), ("export, refused", 9, 4)]}
+
+
 def test_perfetto_tells_of_lost_events() -> None:
     """A gap in the trace must not look like a quiet time."""
     trace = traced(event(EventKind.LOST, 0, 3, 0, count=1, a=1200))

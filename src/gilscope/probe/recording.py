@@ -27,7 +27,8 @@ def record(
     Args:
         path: the capture file; it must not exist.
         stall_threshold_ms: an iteration that takes longer is a stall; from half of it on, stacks are sampled.
-        sample_period_ms: between two samples of a stall.
+        sample_period_ms: between two samples of a stall, or an eighth of how long it has lasted, if that is more; up to
+            five times this.
         force: replace the file.
 
     Raises:

@@ -25,10 +25,11 @@ logger = logging.getLogger("gilscope")
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
-# A stall is sampled from this part of the threshold on: what went on before is known by what goes on then. A watch
-# wakes up as seldom as it can to see each stall before it ends.
-_RECORDING_SAMPLES_FROM = 0.5
-_WATCH_SAMPLES_FROM = 0.75
+# A stall is sampled from this part of the threshold on: what went on before is known by what goes on then. The longer
+# it lasts, the less one more sample tells. A watch wakes up as seldom as it can to see each stall before it ends, and
+# needs a stack or two of it, not a profile.
+_RECORDING_SAMPLES_FROM, _RECORDING_SAMPLES = 0.5, 8
+_WATCH_SAMPLES_FROM, _WATCH_SAMPLES = 0.75, 2
 
 # Re-entrant, because a signal's handler may stop what its thread is just reading.
 _lock = threading.RLock()
@@ -57,7 +58,7 @@ class Session:
         Args:
             file: opens what is recorded into; called when nothing else can be wrong, so that no file is left behind.
             stall_threshold_ms: an iteration that takes longer is a stall.
-            sample_period_ms: between two samples of a stall.
+            sample_period_ms: between two samples of a stall; they get sparser as it lasts.
             totals: totals are kept, and stalls can be fetched.
             stall_hook: as `_probe.start` takes it.
 
@@ -93,6 +94,7 @@ class Session:
                     json.dumps(_metadata(gil, threshold_ns, period_ns)).encode(),
                     sample_after_ns=round(threshold_ns * (_WATCH_SAMPLES_FROM if totals else _RECORDING_SAMPLES_FROM)),
                     sample_period_ns=period_ns,
+                    samples_per_iteration=_WATCH_SAMPLES if totals else _RECORDING_SAMPLES,
                     totals_threshold_ns=threshold_ns if totals else 0,
                     stall_hook=stall_hook,
                 )

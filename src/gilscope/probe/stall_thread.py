@@ -21,8 +21,10 @@ logger = logging.getLogger("gilscope")
 _LOGGED_EVERY_S = 10.0
 _ASLEEP_S = 86_400.0
 _WAKE_EVERY_S = 0.01
-# A service that is never idle stalls a hundred times a second. Where nobody asks for each, ten are enough.
-_PAUSE_S = 0.1
+# A service that is never idle stalls a hundred times a second. Where nobody asks for each, this thread takes the GIL
+# once a second, and fetches no more than so many.
+_PAUSE_S = 1.0
+_AT_ONCE = 10
 # For a callback that is at it when the watch ends; after that it is left to itself.
 _CALLBACK_S = 5.0
 
@@ -77,25 +79,40 @@ class StallThread:
             # More than once, for it may have looked at `_stopping` and not be asleep yet.
             self._session.native.wake()
             self._thread.join(_WAKE_EVERY_S)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Stalls that have ended are kept, the last ten at least, if no callback waits for them. Threading: any."""
+        for _ in range(_AT_ONCE):
+            stall = None if self._on_stall is not None else self._fetch(0)
+            if stall is None:
+                return
+            self._take_in(stall)
 
     def _run(self) -> None:
         # A callback that forks goes on in the child, where nobody tells of stalls.
-        while not self._stopping and self._session.running:
-            stall = self._next()
+        while self._session.running:
+            # Set before `_stopping` is looked at, so that `stop` sees either this or an end.
+            self._in_native = True
+            try:
+                if self._stopping:
+                    return
+                stall = self._fetch(_ASLEEP_S)
+            finally:
+                self._in_native = False
             if stall is not None:
-                self._keep(stall)
-                self._tell(stall)
+                self._take_in(stall)
                 if self._on_stall is None:
                     self._stopped.wait(_PAUSE_S)
+                    self.catch_up()
 
-    def _next(self) -> Stall | None:
-        # Set before `_stopping` is looked at, so that `stop` sees either this or an end.
-        self._in_native = True
-        try:
-            native = None if self._stopping else self._session.native.next_stall(_ASLEEP_S)
-            return None if native is None else Stall.of(native, self._named(native))
-        finally:
-            self._in_native = False
+    def _fetch(self, timeout_s: float) -> Stall | None:
+        native = self._session.native.next_stall(timeout_s)
+        return None if native is None else Stall.of(native, self._named(native))
+
+    def _take_in(self, stall: Stall) -> None:
+        self._keep(stall)
+        self._tell(stall)
 
     def _named(self, native: Mapping[str, Any]) -> Mapping[int, str]:
         numbers = {native["thread"], *(holder["thread"] for holder in native["holders"])}

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gilscope")
 
-# Less often than a recording: a service that is never idle is in long iterations all the time, and each stall needs a
-# stack or two, not a profile.
+# Less often than a recording: a service that is never idle is in long iterations all the time.
 _SAMPLE_PERIOD_MS = 10.0
 _STALLS_KEPT = 100
 _LAST_PORT = 65_535
@@ -113,7 +112,8 @@ class Watch:
                 stall_hook=_span_hook() if span_events else None,
             )
             undo.callback(self._end_session)
-            undo.callback(StallThread(self._session, self._stalls.append, on_stall, log=log).stop)
+            self._stall_thread = StallThread(self._session, self._stalls.append, on_stall, log=log)
+            undo.callback(self._stall_thread.stop)
             if server is not None:
                 server.start()
             _show_metrics(self, meter_provider)
@@ -129,6 +129,9 @@ class Watch:
     @property
     def stalls(self) -> tuple[Stall, ...]:
         """The last hundred stalls, oldest first; without `on_stall` not all, if there are more than ten a second."""
+        with self._session.reading() as native:
+            if native is not None:
+                self._stall_thread.catch_up()
         return tuple(self._stalls)
 
     def totals(self) -> Totals:

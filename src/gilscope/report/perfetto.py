@@ -32,6 +32,7 @@ _LANES = {
     EventKind.BLOCKED: "without the GIL",
     EventKind.COLLECTION: "garbage collection",
     EventKind.SAMPLE: "samples",
+    EventKind.EXPORT: "exports",
 }
 _SAMPLED = {1: "held the GIL", 2: "waited for the GIL", 3: "neither held nor wanted the GIL"}
 _MADE_TO_LET_GO = 2
@@ -94,11 +95,13 @@ class _Trace:
         yield _metadata("process_name", 0, name=printable(f"{argv} (pid {pid})"))
         for order, (thread, lane) in enumerate([(0, ""), *sorted(self._tracks)]):
             track = self._tracks[thread, lane] if lane else _GIL_TRACK
-            name = f"{self._thread_name(thread)}: {lane}" if lane else "owner of the GIL"
+            # What is of no thread of Python's: exports.
+            whose = f"{self._thread_name(thread)}: " if thread else ""
+            name = whose + lane if lane else "owner of the GIL"
             yield _metadata("thread_name", track, name=name)
             yield _metadata("thread_sort_index", track, sort_index=order)
 
-    def _told(self, event: Event) -> tuple[str, str, dict[str, Any]]:
+    def _told(self, event: Event) -> tuple[str, str, dict[str, Any]]:  # noqa: PLR0911 - one for each kind
         """Return name, category and arguments."""
         forced = bool(event.flags & _MADE_TO_LET_GO)
         match event.kind:
@@ -112,6 +115,9 @@ class _Trace:
                 return name, category, {"takes": event.count, "on_cpu_us": _us(event.a), "gil_wait_us": _us(event.b)}
             case EventKind.BLOCKED:
                 return "without the GIL", "blocked", {"gil_wait_us": _us(event.a)}
+            case EventKind.EXPORT:
+                refused = {"spans": event.count, "bytes": event.a, "refused": event.b}
+                return "export" if event.b == 0 else "export, refused", "export", refused
             case EventKind.COLLECTION:
                 return f"collection, generation {event.count}", "gc", {"collected": event.a}
             case _:
