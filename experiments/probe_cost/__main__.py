@@ -103,7 +103,7 @@ def accounted(sizes: Sizes) -> Figures:
 def turned(arm: str, sizes: Sizes) -> Figures:
     """Watch and leave alone, by turns, a server that is loaded as much as it can bear."""
     tool = arm.removesuffix(CONTENDED)
-    with serving(NOTHING, *_contended(arm)) as (server, _):
+    with serving(NOTHING, *([] if tool == arm else ["--contended"])) as (server, _):
         return uvloop.run(
             by_turns(
                 server,
@@ -115,16 +115,11 @@ def turned(arm: str, sizes: Sizes) -> Figures:
         )
 
 
-def _contended(arm: str) -> list[str]:
-    return ["--contended"] if arm.endswith(CONTENDED) else []
-
-
 def loaded(arm: str, sizes: Sizes) -> Figures:
     """Load a fresh server, watched by a tool, as much as it can bear."""
-    tool = arm.removesuffix(CONTENDED)
     with (
-        serving(NOTHING if tool == PY_SPY else tool, *_contended(arm)) as (server, _),
-        PySpy(server.pid, 100) if tool == PY_SPY else nullcontext(),
+        serving(NOTHING if arm == PY_SPY else arm) as (server, _),
+        PySpy(server.pid, 100) if arm == PY_SPY else nullcontext(),
     ):
         answered = uvloop.run(
             load(
@@ -153,9 +148,6 @@ EXPERIMENT = ProbeExperiment(
         RECORDING: partial(needs, "gilscope._probe"),
         PY_SPY: py_spy_missing,
         VIZTRACER: partial(needs, "viztracer"),
-        NOTHING + CONTENDED: lambda: None,
-        ALWAYS_ON + CONTENDED: partial(needs, "gilscope._probe"),
-        RECORDING + CONTENDED: partial(needs, "gilscope._probe"),
         NOTHING + TURNS: lambda: None,
         ALWAYS_ON + TURNS: partial(needs, "gilscope._probe"),
         RECORDING + TURNS: partial(needs, "gilscope._probe"),

@@ -34,9 +34,10 @@ async def by_turns(server: Child, tool: str, *, connections: int, pairs: int, se
         pairs: of turns.
         seconds: that a turn takes, and again half as long before it is measured.
     """
+    # Twice what the turns take, for changing over takes time too; it is ended with them.
     turns_s = pairs * 2 * seconds * 1.5
     loading = asyncio.create_task(
-        load(server.ready["port"], server.pid, connections=connections, warm_up_s=_WARM_UP_S, seconds=turns_s + 2)
+        load(server.ready["port"], server.pid, connections=connections, warm_up_s=_WARM_UP_S, seconds=2 * turns_s)
     )
     await asyncio.sleep(2 * _WARM_UP_S)
     order = random.Random(server.pid)
