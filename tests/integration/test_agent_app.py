@@ -20,6 +20,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import StatusCode
 
 from gilscope.bench.sink.client import Sink
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+# Still in the package, for those who used them.
+REPLACED = {
+    "gen_ai.system",
+    "gen_ai.prompt",
+    "gen_ai.completion",
+    "gen_ai.usage.prompt_tokens",
+    "gen_ai.usage.completion_tokens",
+}
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
 
@@ -146,6 +155,19 @@ def test_attributes_of_model_call_follow_the_conventions() -> None:
     assert chat["gen_ai.response.finish_reasons"] == ("stop",)
     assert [event.name for event in traced.span("chat gpt-4o").events] == ["app.first_token"]
     assert (traced.span("account cost").attributes or {})["gen_ai.usage.cost"] == answer["cost_usd"]
+
+
+def test_names_of_attributes_are_those_of_the_current_conventions() -> None:
+    """None is made up but the cost's, and none has been replaced."""
+    if not hasattr(gen_ai_attributes, "GEN_AI_WORKFLOW_NAME"):
+        pytest.skip("the conventions that are installed are older than the app's")
+    known = {name for name in vars(gen_ai_attributes).values() if isinstance(name, str)} - REPLACED
+    traced = Traced()
+    traced.ask("c1")
+    of_events = [event.attributes for span in traced.spans for event in span.events]
+    of_all = [*(span.attributes for span in traced.spans), *of_events]
+    used = {name for attributes in of_all for name in attributes or () if name.startswith("gen_ai.")}
+    assert used - known == {"gen_ai.usage.cost"}
 
 
 def test_cost_is_linked_to_the_call_it_pays_for() -> None:

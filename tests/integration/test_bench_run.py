@@ -7,8 +7,10 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -119,6 +121,65 @@ def test_cell_with_workers_writes_down_what_all_of_them_asked(tmp_path: Path) ->
     facts = run_one(plan_of(rate_per_s=50.0, users=20, workers=2), tmp_path)
     assert facts["requests"]["failed"] == 0
     assert facts["requests"]["asked"] == pytest.approx(50 * (facts["until_ns"] - facts["from_ns"]) / 1e9, abs=3)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])
+
+
+def test_cells_with_workers_elsewhere_write_down_what_they_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, started once as the bench says, take half of the arrivals each, by clocks that are not its own."""
+    monkeypatch.setattr(cell, "_WORKERS_TIMEOUT_S", TIMEOUT_S / 2)
+    started: list[subprocess.Popen[bytes]] = []
+    ahead = "import time\nnow_ns = time.monotonic_ns\ntime.monotonic_ns = lambda: now_ns() + 3_600_000_000_000\n"
+    (tmp_path / "sitecustomize.py").write_text(ahead, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def start(doing: str) -> None:
+        said, _, command = doing.partition("; start the others with: python ")
+        if said.startswith("0 of 2 workers") and not started:
+            started.extend(subprocess.Popen([sys.executable, *command.split()], env=environment) for _ in range(2))
+
+    plan = plan_of(rate_per_s=50.0, users=20, master=f"127.0.0.1:{free_port()}", expect_workers=2)
+    try:
+        run_one(plan, tmp_path, start)
+        facts = run_one(plan, tmp_path)
+    finally:
+        for worker in started:
+            worker.terminate()
+            worker.wait(TIMEOUT_S)
+    requests = requests_file.read(tmp_path / "requests.bin")
+    seconds = (facts["until_ns"] - facts["from_ns"]) / 1e9
+    assert facts["requests"]["failed"] == 0
+    # A window ends when its worker hears of it, so there may be a few more than by one clock.
+    assert facts["requests"]["asked"] == pytest.approx(50 * seconds, abs=6)
+    assert (requests.intended_ns >= facts["from_ns"]).all()
+    assert (requests.intended_ns < facts["until_ns"] + 200_000_000).all()
+
+
+def test_cell_whose_workers_do_not_come_says_how_to_start_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits without end, and the message has the command."""
+    monkeypatch.setattr(cell, "_WORKERS_TIMEOUT_S", 0.2)
+    port = free_port()
+    with pytest.raises(CellError, match=rf"expected 1 workers within 0 s, 0 came; .*gilscope\.bench\.worker .*:{port}"):
+        run_one(plan_of(master=str(port), expect_workers=1), tmp_path)
+
+
+def test_cell_with_dumps_of_stalls_has_the_stack_that_stalls(tmp_path: Path) -> None:
+    """A stall that py-spy has time for is dumped while it lasts, and shows the function that is to blame."""
+    CellRunner(Cores.here(), lambda _: None).run(
+        plan_of(path="/stalling", duration_s=1.0, users=1), "none", "pyspy-dump", tmp_path
+    )
+    lines = [json.loads(line) for line in (tmp_path / "stalls-pyspy.jsonl").read_text().splitlines()]
+    if not lines[0]["threads"]:
+        pytest.skip("py-spy may not look into processes here")
+    seen = [line for line in lines if line["within"] and "block" in json.dumps(line["threads"])]
+    assert seen
+    assert all(line["from_ns"] < line["dump_from_ns"] < line["dump_until_ns"] < line["until_ns"] for line in seen)
 
 
 def test_cell_with_the_probe_leaves_a_capture(tmp_path: Path) -> None:

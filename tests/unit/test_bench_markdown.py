@@ -40,12 +40,34 @@ def test_markdown_of_a_pair_marks_only_what_is_beyond_the_noise(tmp_path: Path) 
     assert not rows["| native / none"].split(" | ")[1].startswith("**")
 
 
+def test_markdown_has_the_pauses_of_collections(tmp_path: Path) -> None:
+    """A row an arm, where the server has told."""
+    run = MadeRun(tmp_path, arms=["none"], repeats=1)
+    pauses = [{"collections": 7, "pause_ns": 4_000_000, "longest_pause_ns": 3_000_000}] * 3
+    run.cell("none", 0, server={"gc": pauses}, from_ns=0, until_ns=2_000_000_000)
+    assert "| none | 6.00 | 3.00 | 7: 4.00 ms, longest 3.00 | 7:" in html.unescape(render(summarize(tmp_path)))
+
+
 def test_markdown_of_arms_with_the_same_note_says_it_once(tmp_path: Path) -> None:
     """A comment on a change is no place for the same words six times."""
     run = MadeRun(tmp_path, arms=["none", "sdk"], repeats=1)
     run.cell("none", 0)
     run.cell("sdk", 0)
     assert html.unescape(render(summarize(tmp_path))).count("- none, sdk: too few requests to tell p99.9\n") == 1
+
+
+def test_markdown_of_more_points_than_a_comment_holds_counts_what_it_left_out(tmp_path: Path) -> None:
+    """GitHub takes 65,536 characters; thresholds and how it was made are kept, points from the end are not."""
+    run = MadeRun(tmp_path, thresholds=[{"arm": "native", "against": "none", "figure": "p99_ms", "at_most": 9}])
+    run.fill({"none": 1, "none.again": 1, "sdk": 1, "batch": 2, "native": 1}, blocks=2)
+    summary = summarize(tmp_path)
+    summary["points"] = [{**summary["points"][0], "point": {"users": users}} for users in range(60)]  # type: ignore[index]
+    summary["invalid"] = [{"cell": cell, "arm": "batch", "problems": ["late"]} for cell in range(100)]
+    text = html.unescape(written := render(summary))
+    assert len(written) <= 65_536
+    left_out = int(re.search(r"(\d+) of 60 points are left out", text)[1])  # type: ignore[index]
+    assert text.count("#### users") == 60 - left_out > 5
+    assert [part for part in ("| met |", "and 60 more cells", "- seed: 1") if part not in text] == []
 
 
 def test_markdown_of_nothing_valid_is_still_rendered(tmp_path: Path) -> None:

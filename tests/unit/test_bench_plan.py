@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gilscope.bench.plan import Plan, PlanError, from_mapping, read
+from gilscope.bench.run import expected_seconds, turns
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 APP = {"app": "shop.main:app"}
@@ -35,6 +36,11 @@ APP = {"app": "shop.main:app"}
         ({**APP, "factors": {"loop": []}}, "factors.loop: expected a list of values, got []"),
         ({**APP, "factors": {"loop": ["uvloop", "trio"]}}, "loop: expected uvloop or asyncio, got 'trio'"),
         ({**APP, "factors": {"batch": [1]}}, "batch: expected a field of factors"),
+        ({**APP, "shapes": {"many": {"batch": 1}}}, "batch: expected a field of factors"),
+        ({**APP, "factors": {"shape": ["many"]}}, "shape: expected one of , got 'many'"),
+        ({**APP, "master": "10.0.0.5", "expect_workers": 2}, "master: expected [HOST:]PORT, got '10.0.0.5'"),
+        ({**APP, "master": "5557"}, "expect_workers: expected 1 or more, and only with master, got 0"),
+        ({**APP, "expect_workers": 2}, "expect_workers: expected 1 or more, and only with master, got 2"),
     ],
 )
 def test_plan_with_a_mistake_says_what_was_expected_and_what_came(given: dict[str, Any], message: str) -> None:
@@ -70,9 +76,18 @@ def test_plan_at_a_point_has_its_levels_and_variables() -> None:
     assert (at.users, at.env, at.factors) == (7, {"A": "1", "STEPS": "16"}, {})
 
 
+def test_plan_at_a_shape_has_what_is_special_about_it() -> None:
+    """Shapes are points by name, and meet the levels of other factors."""
+    shapes = {"many": {"users": 7, "env.STEPS": 64}, "few": {"env.STEPS": 4}}
+    plan = from_mapping({**APP, "shapes": shapes, "factors": {"gc_freeze": [False, True]}}, "plan.toml")
+    assert [point["shape"] for point in plan.points()] == ["many", "many", "few", "few"]
+    at = plan.at({"shape": "many", "gc_freeze": True})
+    assert (at.users, at.gc_freeze, at.env, list(at.points())) == (7, True, {"STEPS": "64"}, [{}])
+
+
 def test_plan_as_json_makes_the_same_plan_again() -> None:
     """What is written to plan.json is enough to go on with the run."""
-    given = {**APP, "users": 7, "rate_per_s": 3.5, "factors": {"loop": ["asyncio"]}}
+    given = {**APP, "users": 7, "rate_per_s": 3.5, "factors": {"loop": ["asyncio"]}, "shapes": {"few": {"users": 3}}}
     plan = from_mapping(given, "plan.toml")
     assert from_mapping(json.loads(json.dumps(plan.as_json())), "plan.json") == plan
 
@@ -97,6 +112,12 @@ def test_plan_without_factors_has_one_point() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("e0*/plan.toml")), ids=lambda path: path.parent.name)
-def test_plan_of_an_experiment_can_be_run(path: Path) -> None:
-    """The committed plans are what this version of the bench takes."""
-    assert list(from_mapping(read(path), str(path)).points())
+def test_plan_of_an_experiment_can_be_run_within_an_hour_and_tells_p99(path: Path) -> None:
+    """The committed plans are what this version of the bench takes; where 100 users ask, there are 1,000 requests."""
+    plan = from_mapping(read(path), str(path))
+    assert expected_seconds(plan, len(turns(plan))) < 3600
+    for point in map(plan.at, plan.points()):
+        if point.users < 100:
+            continue
+        rate_per_s = point.rate_per_s or point.users / point.think_time_s
+        assert rate_per_s * point.duration_s * point.repeats >= 1000, point

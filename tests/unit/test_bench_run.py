@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gilscope.bench.cell import environment, problems
+from gilscope.bench.machine import Cores
 from gilscope.bench.plan import Plan
 from gilscope.bench.run import turns
 
@@ -35,13 +36,30 @@ def test_turns_run_in_an_order_that_differs_between_blocks_but_not_between_runs(
 def test_turns_with_probe_and_py_spy_come_after_everything_that_is_measured() -> None:
     """What disturbs a server runs in cells of its own, and at the end."""
     kinds = [turn.kind for turn in turns(plan_of(arms=("none", "batch"), repeats=2, probe=True, py_spy=True))]
-    assert kinds == ["measured"] * 6 + ["probe"] * 2 + ["pyspy"] * 2
+    assert kinds == ["measured"] * 6 + ["probe"] * 2 + ["pyspy"] * 2 + ["pyspy-dump"] * 2
 
 
 def test_turns_of_a_plan_with_points_run_each_arm_at_each_point() -> None:
     """Every point is a whole experiment."""
     found = turns(plan_of(arms=("none",), repeats=2, probe=False, factors={"users": [1, 2, 3]}))
     assert Counter(turn.point["users"] for turn in found) == {1: 4, 2: 4, 3: 4}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "cores", "of_workers"),
+    [
+        ({3}, Cores(server=None, load=None, sink=None), []),
+        ({0, 1}, Cores(server=1, load=0, sink=0), [0]),
+        ({4, 5, 6}, Cores(server=6, load=4, sink=5), [4]),
+        ({0, 1, 2, 3}, Cores(server=3, load=0, sink=2, others=(1,)), [0, 1]),
+        (set(range(8)), Cores(server=7, load=0, sink=6, others=(1, 2, 3, 4, 5)), [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_cores_give_the_server_one_of_its_own_as_soon_as_there_are_two(
+    allowed: set[int], cores: Cores, of_workers: list[int]
+) -> None:
+    """With more, the receiver has one too, and workers of the load share what is left."""
+    assert (Cores.among(allowed), cores.of_load(workers=2)) == (cores, of_workers)
 
 
 def facts_of(**changed: Any) -> dict[str, Any]:

@@ -106,6 +106,21 @@ def test_summary_has_latencies_from_the_intended_start(tmp_path: Path) -> None:
     assert summary_of(run)["points"][0]["arms"]["none"]["latency_ms"]["p50"]["value"] == 7.0
 
 
+def test_summary_has_the_pauses_of_collections_by_generation(tmp_path: Path) -> None:
+    """Counts and pauses are sums over the blocks, the longest is the longest of all; the figures are a block's."""
+    run = MadeRun(tmp_path, arms=["none"], repeats=2)
+    for block, pause_ns in enumerate((30_000_000, 50_000_000)):
+        young = {"collections": 20, "pause_ns": 4_000_000, "longest_pause_ns": 1_000_000}
+        old = {"collections": 2, "pause_ns": 2 * pause_ns, "longest_pause_ns": pause_ns}
+        run.cell("none", block, server={"gc": [young, old]}, from_ns=0, until_ns=2_000_000_000)
+    arm = summary_of(run)["points"][0]["arms"]["none"]
+    assert arm["gc"] == [
+        {"collections": 40, "pause_ms": 8.0, "longest_ms": 1.0},
+        {"collections": 4, "pause_ms": 160.0, "longest_ms": 50.0},
+    ]
+    assert (arm["gc_pause_ms_per_s"]["value"], arm["gc_pause_longest_ms"]["value"]) == (42.0, 40.0)
+
+
 def test_summary_leaves_an_invalid_cell_out_and_lists_it(tmp_path: Path) -> None:
     """Its latencies change nothing, and its problems are told."""
     run = MadeRun(tmp_path, arms=["none"], repeats=2)

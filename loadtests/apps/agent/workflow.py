@@ -1,6 +1,8 @@
 """The workflow of a request: sixteen steps, what each records, and how they lie in each other.
 
-Source: OpenTelemetry semantic conventions for generative AI (spans, agent spans, events) 1.41, database 1.41.
+Source: OpenTelemetry semantic conventions for generative AI (spans, agent spans, events), which since 1.44 have a
+repository of their own and keep these names; database 1.44. `gen_ai.usage.cost` is none of theirs: they have no name
+for it, and this is the one that back ends read.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from gilscope.bench.child import Child, ChildError
 from gilscope.bench.compare import AGAIN
 from gilscope.bench.py_spy import PySpy
 from gilscope.bench.sink.client import Sink, SinkError
+from gilscope.bench.stall_dumps import StallDumps
 from gilscope.errors import GilscopeError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT_S = 60.0
 _FINISH_TIMEOUT_S = 90.0
+_WORKERS_TIMEOUT_S = 300.0
+_AGAIN_S = 0.2
+_YIELDS = 10
 _ANSWER_TIMEOUT_S = 30.0
 _FIRST_ANSWER_TIMEOUT_S = 30.0
 _SATURATED = 0.9
@@ -67,7 +71,7 @@ class CellRunner:
         Args:
             plan: of one point, without factors.
             arm: its name, with `.again` for the second of an A/A pair.
-            kind: "measured", "probe" or "pyspy".
+            kind: "measured", "probe", "pyspy" or "pyspy-dump".
             folder: empty.
 
         Raises:
@@ -92,6 +96,7 @@ class CellRunner:
                 folder / "load.log",
                 dict(os.environ),
             )
+            self._start_users(plan, load)
             try:
                 return self._measure(plan, arm.removesuffix(AGAIN), kind, folder, sink, server, load)
             except (ChildError, SinkError) as error:
@@ -107,7 +112,7 @@ class CellRunner:
         _ask(server, "begin")
         sink_cpu = psutil.Process(sink.pid).cpu_times()
         from_ns = time.monotonic_ns()
-        with PySpy(server.pid, folder) if kind == "pyspy" else ExitStack() as watching:
+        with self._watch(kind, server, folder) as notes:
             self._wait(plan.duration_s, "measuring")
         until_ns = time.monotonic_ns()
         sink_used = psutil.Process(sink.pid).cpu_times()
@@ -122,8 +127,9 @@ class CellRunner:
         late_ns = requests.sent_ns - requests.intended_ns
         sink_share = (sink_used.user - sink_cpu.user + sink_used.system - sink_cpu.system) / seconds
         shares = [max(loaded["cpu_shares"]), max(sink_share, 0.0)]
-        loaded_cores = len(self._cores.of_load(plan.workers)) or 1
-        shares[0] = max(shares[0], sum(loaded["cpu_shares"]) / loaded_cores)
+        if not plan.expect_workers:  # those elsewhere have a core each
+            shares[0] = max(shares[0], sum(loaded["cpu_shares"]) / (len(self._cores.of_load(plan.workers)) or 1))
+        shared = self._cores.load == self._cores.sink and not plan.expect_workers
         facts = {
             "from_ns": from_ns,
             "until_ns": until_ns,
@@ -137,15 +143,46 @@ class CellRunner:
             "load": {
                 "cpu_share": shares[0],
                 "sink_cpu_share": shares[1],
-                "core_share": sum(shares) if self._cores.load == self._cores.sink else max(shares),
+                "core_share": sum(shares) if shared else max(shares),
                 "late_p99_ns": int(np.percentile(late_ns, 99)) if len(late_ns) else 0,
             },
             "spans": _spans(arm, finished, sink.stats().spans_accepted),
             "latency_us_hdr": _encoded(requests.done_ns - requests.intended_ns),
             "server": used,
-            "notes": getattr(watching, "notes", []),
+            "notes": notes,
         }
         return {**facts, "problems": problems(facts, flushed=finished["flushed"])}
+
+    def _start_users(self, plan: Plan, load: Child) -> None:
+        """All users have started; workers from elsewhere have been waited for."""
+        expected = plan.workers or plan.expect_workers
+        timeout_s = _WORKERS_TIMEOUT_S if plan.expect_workers else _START_TIMEOUT_S
+        deadline_s = time.monotonic() + timeout_s
+        asked = f"; start the others with: {worker_command(plan)}" if plan.master else ""
+        try:
+            while (connected := _ask(load, {"do": "connected"})["connected"]) < expected:
+                if time.monotonic() > deadline_s:
+                    raise CellError(f"expected {expected} workers within {timeout_s:.0f} s, {connected} came{asked}")
+                self._show(f"{connected} of {expected} workers are there{asked}")
+                time.sleep(_AGAIN_S)
+            _ask(load, {"do": "start"}, _START_TIMEOUT_S)
+        except ChildError as error:
+            raise CellError(str(error)) from error
+
+    @contextmanager
+    def _watch(self, kind: str, server: Child, folder: Path) -> Iterator[list[str]]:
+        """py-spy watches, in cells of its own; at the end, what it has to tell is in the list."""
+        notes: list[str] = []
+        if kind == "pyspy":
+            with PySpy(server.pid, folder) as recording:
+                yield notes
+            notes += recording.notes
+        elif kind == "pyspy-dump":
+            with StallDumps(server, folder) as dumps:
+                yield notes
+            notes += dumps.notes
+        else:
+            yield notes
 
     @contextmanager
     def _receiver(self) -> Iterator[Sink]:
@@ -159,6 +196,8 @@ class CellRunner:
         finally:
             os.sched_setaffinity(0, allowed)
         with sink:
+            if self._cores.sink == self._cores.load:
+                psutil.Process(sink.pid).nice(_YIELDS)  # where they share a core: requests are not to wait for spans
             yield sink
 
     def _start(
@@ -178,6 +217,7 @@ class CellRunner:
 
     def _server_options(self, plan: Plan, arm: str, kind: str, folder: Path, endpoint: str) -> list[str]:
         options = [plan.app, "--arm", arm, "--endpoint", endpoint, "--loop", plan.loop]
+        options += ["--bind", plan.host]
         options += ["--factory"] if plan.factory else []
         options += ["--core", str(self._cores.server)] if self._cores.server is not None else []
         options += ["--switch-interval", str(plan.switch_interval_s)] if plan.switch_interval_s is not None else []
@@ -185,7 +225,7 @@ class CellRunner:
         return options + (["--capture", str(folder / "capture.gilscope")] if kind == "probe" else [])
 
     def _load_options(self, plan: Plan, port: int, folder: Path) -> list[str]:
-        options = ["--host", f"http://127.0.0.1:{port}", "--requests", str(folder / "requests.bin")]
+        options = ["--host", f"http://{plan.host}:{port}", "--requests", str(folder / "requests.bin")]
         options += ["--users", str(plan.users), "--think-time", str(plan.think_time_s), "--seed", str(plan.seed)]
         options += ["--method", plan.method, "--path", plan.path, "--body", plan.body]
         for name, value in plan.headers.items():
@@ -193,6 +233,8 @@ class CellRunner:
         options += ["--rate", str(plan.rate_per_s)] if plan.rate_per_s is not None else []
         options += ["--locustfile", plan.locustfile] if plan.locustfile else []
         options += ["--workers", str(plan.workers)] if plan.workers else []
+        if plan.master:
+            options += ["--master", f"{plan.host}:{plan.master_port}", "--expect-workers", str(plan.expect_workers)]
         cores = self._cores.of_load(plan.workers)
         return options + (["--cores", ",".join(map(str, cores))] if cores else [])
 
@@ -201,6 +243,11 @@ class CellRunner:
         while (left_s := deadline_s - time.monotonic()) > 0:
             self._show(f"{doing}, {left_s:.0f} s")
             time.sleep(min(left_s, 1.0))
+
+
+def worker_command(plan: Plan) -> str:
+    """Return what makes another machine one of the load's workers; it need not be started again for each cell."""
+    return f"python -m gilscope.bench.worker {plan.host}:{plan.master_port}"
 
 
 def environment(inherited: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -217,7 +264,7 @@ def expect_answer(plan: Plan, port: int) -> None:
     Raises:
         CellError: it does not, or says that it failed.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_FIRST_ANSWER_TIMEOUT_S)
+    connection = http.client.HTTPConnection(plan.host, port, timeout=_FIRST_ANSWER_TIMEOUT_S)
     asked = f"{plan.method} {plan.path}"
     try:
         body = plan.body.replace("{number}", "0").encode() or None

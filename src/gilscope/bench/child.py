@@ -87,20 +87,30 @@ class Child:
         Raises:
             ChildError: It ended, or wrote none within `timeout_s` seconds.
         """
+        if not self.has_line(timeout_s):
+            raise ChildError(f"{self._module} wrote nothing within {timeout_s} s: {self.errors()}")
+        line, _, self._buffered = self._buffered.partition(b"\n")
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def has_line(self, timeout_s: float) -> bool:
+        """Returns whether the child has written a line that was not read, or does so within `timeout_s` seconds.
+
+        Raises:
+            ChildError: It ended.
+        """
         stdout = _pipe(self._process.stdout)
         deadline_s = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffered:
                 if not selector.select(max(deadline_s - time.monotonic(), 0.0)):
-                    raise ChildError(f"{self._module} wrote nothing within {timeout_s} s: {self.errors()}")
+                    return False
                 data = os.read(stdout.fileno(), 65536)
                 if not data:
                     raise ChildError(f"{self._module} ended with code {self._process.wait()}: {self.errors()}")
                 self._buffered += data
-        line, _, self._buffered = self._buffered.partition(b"\n")
-        document: dict[str, Any] = json.loads(line)
-        return document
+        return True
 
     def write(self, document: object) -> None:
         """Sends the child a line of JSON.

@@ -20,6 +20,11 @@ def _cpu_per_request_ms(facts: Mapping[str, Any]) -> float:
     return float((server["cpu_ns"] + server.get("children_cpu_ns", 0)) / facts["requests"]["ok"] / 1e6)
 
 
+def _gc_pause_ms_per_s(facts: Mapping[str, Any]) -> float:
+    pause_ns = sum(each["pause_ns"] for each in facts["server"]["gc"])
+    return float(pause_ns / (facts["until_ns"] - facts["from_ns"]) * 1e3)
+
+
 def _lost_spans(spans: Mapping[str, Any]) -> int:
     """Return the spans that were to be sent and were not received: those of `sdk` never were."""
     return int(spans["dropped"] + spans["failed"] + spans["unaccounted"])
@@ -32,7 +37,8 @@ _OF_CELLS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "loop_lag_p50_ms": lambda facts: float(facts["server"]["loop_lag_p50_ns"] / 1e6),
     "loop_lag_p99_ms": lambda facts: float(facts["server"]["loop_lag_p99_ns"] / 1e6),
     "loop_lag_max_ms": lambda facts: float(facts["server"]["loop_lag_max_ns"] / 1e6),
-    "gc_pause_ms": lambda facts: float(facts["server"]["gc"]["pause_ns"] / 1e6),
+    "gc_pause_ms_per_s": _gc_pause_ms_per_s,
+    "gc_pause_longest_ms": lambda facts: max(each["longest_pause_ns"] for each in facts["server"]["gc"]) / 1e6,
     "run_queue_ms": lambda facts: float(facts["server"]["run_queue_ns"] / 1e6),
     "reached_per_s": lambda facts: float(facts["requests"]["reached_per_s"]),
     "lost_spans": lambda facts: float(_lost_spans(facts["spans"])),
@@ -67,6 +73,20 @@ class ArmFigures:
         told = [cell.facts.get("spans") or {} for cell in self.cells]
         sums = {name: sum(int(one.get(name, 0)) for one in told) for name in _SPANS}
         return {**sums, "lost": _lost_spans(sums)}
+
+    def collections(self) -> list[dict[str, float]]:
+        """Return the garbage collections of all blocks, by generation; none if the cells do not tell."""
+        told = [cell.facts.get("server", {}).get("gc") for cell in self.cells]
+        if not all(isinstance(one, list) for one in told):
+            return []
+        return [
+            {
+                "collections": sum(each["collections"] for each in of_blocks),
+                "pause_ms": sum(each["pause_ns"] for each in of_blocks) / 1e6,
+                "longest_ms": max(each["longest_pause_ns"] for each in of_blocks) / 1e6,
+            }
+            for of_blocks in zip(*told, strict=True)
+        ]
 
     def within(self, blocks: Sequence[int]) -> ArmFigures:
         """Return the figures of these blocks alone."""

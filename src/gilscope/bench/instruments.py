@@ -28,8 +28,7 @@ class Collections:
     """Garbage collections: how many, and how long they stopped everything."""
 
     def __init__(self) -> None:
-        self._counts = [0, 0, 0]
-        self._pauses_ns = array("q")
+        self._pauses_ns = [array("q") for _ in gc.get_count()]  # by generation
         self._started_ns = 0
         gc.callbacks.append(self._on_collection)
 
@@ -37,17 +36,15 @@ class Collections:
         if phase == "start":
             self._started_ns = time.monotonic_ns()
         else:
-            self._counts[info["generation"]] += 1
-            self._pauses_ns.append(time.monotonic_ns() - self._started_ns)
+            self._pauses_ns[info["generation"]].append(time.monotonic_ns() - self._started_ns)
 
-    def end(self) -> dict[str, Any]:
-        """Nothing more is counted; return what was."""
+    def end(self) -> list[dict[str, int]]:
+        """Nothing more is counted; return what was, by generation."""
         gc.callbacks.remove(self._on_collection)
-        return {
-            "collections": self._counts,
-            "pause_ns": sum(self._pauses_ns),
-            "longest_pause_ns": max(self._pauses_ns, default=0),
-        }
+        return [
+            {"collections": len(pauses), "pause_ns": sum(pauses), "longest_pause_ns": max(pauses, default=0)}
+            for pauses in self._pauses_ns
+        ]
 
 
 class _Time(ctypes.Structure):

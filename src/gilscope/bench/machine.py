@@ -11,7 +11,10 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _PACKAGES = (
     "gilscope",
@@ -30,27 +33,36 @@ _TIMEOUT_S = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Cores:
-    """Where each process may run; None is anywhere."""
+    """Where each process may run; None is anywhere.
+
+    Attributes:
+        others: What is left for workers of the load.
+    """
 
     server: int | None
     load: int | None
     sink: int | None
+    others: tuple[int, ...] = ()
 
     @classmethod
     def here(cls) -> Cores:
-        """Return one core for the server alone, and others for the rest, as far as this machine has them."""
-        allowed = sorted(os.sched_getaffinity(0))
-        if len(allowed) == 1:
+        """Return the cores that this process may use, assigned."""
+        return cls.among(os.sched_getaffinity(0))
+
+    @classmethod
+    def among(cls, allowed: Collection[int]) -> Cores:
+        """Return one core for the server alone, and others for the rest, as far as there are any."""
+        ordered = sorted(allowed)
+        if len(ordered) == 1:
             return cls(server=None, load=None, sink=None)
         # Not the first: that is the one that takes most interrupts.
-        return cls(server=allowed[-1], load=allowed[0], sink=allowed[-2])
+        return cls(server=ordered[-1], load=ordered[0], sink=ordered[-2], others=tuple(ordered[1:-2]))
 
     def of_load(self, workers: int) -> list[int]:
         """Return the cores for so many workers: all but the server's and the receiver's, where there are more."""
         if self.load is None:
             return []
-        others = sorted(os.sched_getaffinity(0) - {self.server, self.sink})
-        return others if workers and others else [self.load]
+        return [self.load, *self.others] if workers else [self.load]
 
     def sentence(self) -> str:
         """Return the same in words."""
@@ -61,12 +73,15 @@ class Cores:
         return f"the server alone on core {self.server}, load on core {self.load}, receiver on core {self.sink}"
 
 
-def describe(cores: Cores) -> dict[str, Any]:
-    """Return what machine.json says."""
+def describe(cores: Cores, expect_workers: int) -> dict[str, Any]:
+    """Return what machine.json says; of load that comes from elsewhere, that it does."""
+    placed = cores.sentence()
+    if expect_workers:
+        placed += f"; the users in {expect_workers} workers elsewhere, whose clocks are their own"
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
-        "placed": cores.sentence(),
+        "placed": placed,
         "kernel": platform.release(),
         "python": f"{sys.implementation.name} {platform.python_version()}",
         "packages": {name: found for name in _PACKAGES if (found := package_version(name)) is not None},

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # (an underscore inside a word excepted: it has none there).
 _MARKUP = re.compile(r"[\\`*{}\[\]#+!|~<>&@$^:-]|(?<![^\W_])_|_(?![^\W_])")
 _LONGEST_TEXT = 500
+# GitHub refuses a comment of more characters.
+_LONGEST_COMMENT = 65_536
+_MOST_INVALID = 40
 _LATENCIES = ("p50", "p99", "p99.9", "max")
 _OF_PLAN = ("app", "path", "users", "loop", "duration_s", "warmup_s", "repeats", "seed")
 _UNTOLD = "\N{EN DASH}"
@@ -20,18 +23,34 @@ _PAIRED = ("p50_ms", "p99_ms", "p99.9_ms", "cpu_per_request_ms", "memory_mb")
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """Return the Markdown of a summary; whatever a name or a problem says stays text."""
+    """Return the Markdown of a summary; whatever a name or a problem says stays text.
+
+    Points for which a comment has no room are left out, and counted.
+    """
+    points = summary["points"]
+    text = ""
+    for shown in range(len(points), -1, -1):
+        text = _whole(summary, shown)
+        if len(text) <= _LONGEST_COMMENT:
+            break
+    return text
+
+
+def _whole(summary: Mapping[str, Any], shown: int) -> str:
     parts = [f"### {escape(summary['question'] or 'gilscope bench')}", f"**{escape(summary['answer'])}**"]
-    return "\n\n".join([*parts, *_tables(summary), _how(summary["how"])]) + "\n"
+    left_out = len(summary["points"]) - shown
+    if left_out:
+        parts.append(f"{left_out} of {len(summary['points'])} points are left out here: summary.json has all of them.")
+    return "\n\n".join([*parts, *_tables(summary, shown), _how(summary["how"])]) + "\n"
 
 
 def as_text(summary: Mapping[str, Any]) -> str:
     """Return its tables and the answer for a terminal, where nothing is markup."""
-    return html.unescape("\n\n".join([*_tables(summary), escape(summary["answer"])])) + "\n"
+    return html.unescape("\n\n".join([*_tables(summary, len(summary["points"])), escape(summary["answer"])])) + "\n"
 
 
-def _tables(summary: Mapping[str, Any]) -> Iterator[str]:
-    for point in summary["points"]:
+def _tables(summary: Mapping[str, Any], shown: int) -> Iterator[str]:
+    for point in summary["points"][:shown]:
         yield from _point(point, titled=len(summary["points"]) > 1)
     if summary["thresholds"]:
         yield _table(("threshold", "reached", ""), [_threshold(one) for one in summary["thresholds"]])
@@ -39,8 +58,10 @@ def _tables(summary: Mapping[str, Any]) -> Iterator[str]:
         yield "Left out of every figure:"
         yield "\n".join(
             f"- cell {escape(one['cell'])}, {escape(one['arm'])}: {escape('; '.join(one['problems']))}"
-            for one in summary["invalid"]
+            for one in summary["invalid"][:_MOST_INVALID]
         )
+        if len(summary["invalid"]) > _MOST_INVALID:
+            yield f"and {len(summary['invalid']) - _MOST_INVALID} more cells."
 
 
 def escape(text: object) -> str:
@@ -67,6 +88,12 @@ def _point(point: Mapping[str, Any], *, titled: bool) -> Iterator[str]:
         ),
         [_arm(name, arm) for name, arm in point["arms"].items()],
     )
+    collected = {name: arm for name, arm in point["arms"].items() if arm["gc"]}
+    if collected:
+        yield _table(
+            ("arm", "GC ms/s", "longest GC ms", *(f"generation {n}" for n in range(3))),
+            [_collections(name, arm) for name, arm in collected.items()],
+        )
     by_note: dict[str, list[str]] = {}
     for name, arm in point["arms"].items():
         for note in _notes(arm):
@@ -109,6 +136,18 @@ def _arm(name: str, arm: Mapping[str, Any]) -> Sequence[str]:
         _interval(arm["cpu_per_request_ms"]),
         _interval(arm["memory_mb"]),
         f"{spans['made']:,} / {spans['received']:,} / {spans['lost']:,}",
+    )
+
+
+def _collections(name: str, arm: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        escape(name),
+        _interval(arm["gc_pause_ms_per_s"]),
+        _interval(arm["gc_pause_longest_ms"]),
+        *(
+            f"{each['collections']:,}: {_number(each['pause_ms'])} ms, longest {_number(each['longest_ms'])}"
+            for each in arm["gc"]
+        ),
     )
 
 

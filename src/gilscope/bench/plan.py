@@ -21,6 +21,11 @@ For example::
     against = "none"
     figure = "p99_ms"
     at_most = 1.2
+
+Where every combination would be too many, shapes are points by name, each with what is special about it::
+
+    [shapes."20 kB a span"]                    # the levels of the factor `shape`
+    "env.AGENT_PAYLOAD_BYTES" = 20000
 """
 
 from __future__ import annotations
@@ -60,6 +65,8 @@ class Plan:
         loop: uvloop or asyncio.
         users: Who ask, think and ask again; in an open loop, the requests that may be in flight.
         workers: Processes of locust's that they are spread over; 0 is one, without a master.
+        master: [HOST:]PORT at which workers elsewhere find locust's master, and at HOST the server; empty: none.
+        expect_workers: How many of those there will be.
         rate_per_s: An open loop's requests; None is a closed loop.
         think_time_s: Of a user, on average; it varies by half of it.
         duration_s: That each cell is measured for.
@@ -72,6 +79,7 @@ class Plan:
         probe: Whether each arm is run once more with the probe, for its stalls.
         py_spy: Whether each arm is run once more under py-spy.
         factors: Names of the fields above, or `env.NAME`, with the values that each takes.
+        shapes: Levels of the factor `shape` by name: fields as those of `factors`, with one value each.
         thresholds: As `gilscope.bench.summary` judges them.
     """
 
@@ -87,6 +95,8 @@ class Plan:
     loop: str = "uvloop"
     users: int = 100
     workers: int = 0
+    master: str = ""
+    expect_workers: int = 0
     rate_per_s: float | None = None
     think_time_s: float = 2.0
     duration_s: float = 30.0
@@ -99,6 +109,7 @@ class Plan:
     probe: bool = True
     py_spy: bool = False
     factors: dict[str, list[Any]] = field(default_factory=dict)
+    shapes: dict[str, dict[str, Any]] = field(default_factory=dict)
     thresholds: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,7 +118,14 @@ class Plan:
         Raises:
             PlanError: it cannot; says which field.
         """
-        _expect(self.workers >= 0, "workers", "0 or more", self.workers)
+        for name in ("workers", "expect_workers"):
+            _expect(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        elsewhere = self.expect_workers
+        _expect(
+            not self.workers or not elsewhere, "workers", "0 beside expect_workers: all are elsewhere", self.workers
+        )
+        _expect(bool(self.master) == bool(elsewhere), "expect_workers", "1 or more, and only with master", elsewhere)
+        _expect(not self.master or self.master_port in range(1, 65536), "master", "[HOST:]PORT", self.master)
         for name in ("users", "repeats"):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("duration_s", "think_time_s", "rate_per_s", "switch_interval_s"):
@@ -126,6 +144,17 @@ class Plan:
         for point in self.points() if self.factors else ():
             self.at(point)
 
+    @property
+    def host(self) -> str:
+        """Where the server listens: on this machine only, or where workers of other machines reach it."""
+        return self.master.rpartition(":")[0] or "127.0.0.1"
+
+    @property
+    def master_port(self) -> int:
+        """Where locust's master listens; 0 if there is none."""
+        port = self.master.rpartition(":")[2]
+        return int(port) if port.isdecimal() else 0
+
     def points(self) -> Iterator[dict[str, Any]]:
         """Every combination of the factors' values; one empty one without factors."""
         for values in itertools.product(*self.factors.values()):
@@ -137,6 +166,11 @@ class Plan:
         Raises:
             PlanError: a factor that is none, or a value that cannot be.
         """
+        if "shape" in point:
+            point = dict(point)
+            shape = point.pop("shape")
+            _expect(shape in self.shapes, "shape", f"one of {', '.join(self.shapes)}", shape)
+            point = {**self.shapes[shape], **point}
         changes = {name: value for name, value in point.items() if not name.startswith(_ENVIRONMENT)}
         _expect_fields(changes, "factors")
         variables = {
@@ -144,7 +178,7 @@ class Plan:
             for name, value in point.items()
             if name.startswith(_ENVIRONMENT)
         }
-        return replace(self, factors={}, **changes, env={**self.env, **variables})
+        return replace(self, factors={}, shapes={}, **changes, env={**self.env, **variables})
 
     def as_json(self) -> dict[str, Any]:
         """Return every field, as plan.json has it."""
@@ -163,7 +197,8 @@ def from_mapping(given: Mapping[str, Any], where: str) -> Plan:
     """
     try:
         _expect_fields(given, "a plan")
-        return Plan(**{**given, "arms": tuple(given.get("arms", Plan.arms))})
+        factors = {**({"shape": list(given["shapes"])} if given.get("shapes") else {}), **given.get("factors", {})}
+        return Plan(**{**given, "arms": tuple(given.get("arms", Plan.arms)), "factors": factors})
     except (PlanError, thresholds.ThresholdError) as error:
         raise PlanError(f"{where}: {error}") from None
     except TypeError as error:
@@ -198,6 +233,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "tuple[str, ...]": ((list, tuple), "a list of names"),
     "dict[str, str]": ((dict,), "a table of text"),
     "dict[str, list[Any]]": ((dict,), "a table of lists"),
+    "dict[str, dict[str, Any]]": ((dict,), "a table of tables"),
     "list[dict[str, Any]]": ((list,), "a list of tables"),
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _RATE_HZ = "100"
 _STOP_TIMEOUT_S = 20.0
+NOT_INSTALLED = "py-spy is not installed: pip install py-spy"
 _PICTURES = {
     "pyspy-gil.svg": ["--gil", "--format", "flamegraph"],
     "pyspy.svg": ["--format", "flamegraph"],
@@ -39,9 +40,8 @@ class PySpy:
 
     def __enter__(self) -> Self:
         """It records."""
-        found = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
         for name, options in _PICTURES.items():
-            command = [found, "record", "--pid", str(self._pid), "--threads", "--rate", _RATE_HZ]
+            command = [path_of_py_spy(), "record", "--pid", str(self._pid), "--threads", "--rate", _RATE_HZ]
             with suppress(FileNotFoundError):
                 self._running[name] = subprocess.Popen(
                     [*command, *options, "--output", str(self._folder / name)],
@@ -50,7 +50,7 @@ class PySpy:
                     stderr=subprocess.PIPE,
                 )
         if not self._running:
-            self.notes.append("py-spy is not installed: pip install py-spy")
+            self.notes.append(NOT_INSTALLED)
         return self
 
     def __exit__(
@@ -66,10 +66,16 @@ class PySpy:
                 process.kill()
                 _, said = process.communicate()
             if not (self._folder / name).exists():
-                self.notes.append(_why(said.decode(errors="replace").strip()))
+                self.notes.append(why(said.decode(errors="replace").strip()))
 
 
-def _why(said: str) -> str:
+def path_of_py_spy() -> str:
+    """Return where py-spy is, or where it would be beside this Python."""
+    return shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
+
+
+def why(said: str) -> str:
+    """Return what py-spy complains of, with what to do about it."""
     if "ermission" in said:
         return (
             "py-spy may not look into the server: run as root, or sysctl kernel.yama.ptrace_scope=0, or in a container "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gilscope.bench.plan import Plan
 
-_AROUND_A_CELL_S = 6.0  # start, flush, stop
+_AROUND_A_CELL_S = 2.0  # start, flush, stop
 _TRIES = 2
 
 
@@ -27,7 +27,7 @@ class Turn(NamedTuple):
     Attributes:
         number: in order of running.
         block: -1 for cells that are in no figure.
-        kind: "measured", "probe" or "pyspy".
+        kind: "measured", "probe", "pyspy" or "pyspy-dump".
     """
 
     number: int
@@ -51,7 +51,7 @@ def turns(plan: Plan) -> list[Turn]:
     for block in range(plan.repeats):
         for point in order.sample(points, len(points)):
             found += [(block, point, arm, "measured") for arm in order.sample(arms, len(arms))]
-    for kind, asked in (("probe", plan.probe), ("pyspy", plan.py_spy)):
+    for kind, asked in (("probe", plan.probe), ("pyspy", plan.py_spy), ("pyspy-dump", plan.py_spy)):
         found += [(-1, point, arm, kind) for point in points for arm in plan.arms if asked]
     return [Turn(number, *each) for number, each in enumerate(found)]
 
@@ -75,7 +75,7 @@ def run(plan: Plan, folder: Path, show: Callable[[str], None]) -> None:
     cores = Cores.here()
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     if not (folder / "plan.json").exists():
-        write_json(folder / "machine.json", describe(cores))
+        write_json(folder / "machine.json", describe(cores, plan.expect_workers))
         write_json(folder / "plan.json", plan.as_json())
     planned = turns(plan)
     for turn in planned:

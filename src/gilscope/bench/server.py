@@ -1,7 +1,7 @@
 """`python -m gilscope.bench.server`: an ASGI application on uvicorn with one arm in place, steered over standard input.
 
-A child of the bench (see `gilscope.bench.child`). It says its port when it serves, answers `begin`, `end` and `finish`
-with a line of JSON each, and ends when its standard input closes.
+A child of the bench (see `gilscope.bench.child`). It says its port when it serves, answers `ping`, `begin`, `end` and
+`finish` with a line of JSON each, all from the event loop, and ends when its standard input closes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import sys
+import time
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
         self._measurement = measurement
         self._gc_freeze = gc_freeze
         self._commands: dict[str, Callable[[], dict[str, Any]]] = {
+            "ping": lambda: {"at_ns": time.monotonic_ns()},
             "begin": measurement.begin,
             "end": measurement.end,
             "finish": measurement.finish,
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--arm", type=Arm, choices=list(Arm), required=True)
     parser.add_argument("--endpoint", required=True, help="URL of the OTLP/HTTP receiver")
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], required=True)
+    parser.add_argument("--bind", default="127.0.0.1", metavar="HOST", help="listen there (default: %(default)s)")
     parser.add_argument("--core", type=int, help="run on this core only")
     parser.add_argument("--switch-interval", type=float, metavar="S", help="as sys.setswitchinterval takes it")
     parser.add_argument("--gc-freeze", action="store_true", help="call gc.freeze() when the application is loaded")
@@ -145,7 +148,7 @@ def main() -> None:
         timeout_graceful_shutdown=1,
     )
     server = Server(config, Measurement(pipeline, options.capture), gc_freeze=options.gc_freeze)
-    server.run(sockets=[bound_socket("127.0.0.1", 0)])
+    server.run(sockets=[bound_socket(options.bind, 0)])
     if not server.started:
         sys.exit(f"{options.app} did not start: its lifespan failed")
 

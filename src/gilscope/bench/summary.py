@@ -142,6 +142,7 @@ def _arm(arm: ArmFigures, repeats: int, seed: int) -> dict[str, Any]:
         ],
         **{name: _figure(arm, name, seed) for name in NAMES if name not in PERCENTILES},
         "spans": arm.spans(),
+        "gc": arm.collections(),
     }
 
 

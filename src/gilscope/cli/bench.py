@@ -6,13 +6,17 @@ sdk (spans made, not exported), batch (BatchSpanProcessor), subprocess (spans ha
 application that is not traced is instrumented for it. Spans go to a receiver of gilscope's own on this machine.
 
 The arms run in blocks, in random order, with the first arm twice: what differs between those two is noise. Raw files,
-summary.json, summary.md and report.html are written to a folder. Exit status 3: a threshold of the plan was missed.
+summary.json, summary.md and report.html are written to a folder.
+
+Exit status: 0 measured, and all thresholds of the plan met; 1 nothing could be measured; 2 the command or the plan is
+wrong, and nothing was begun; 3 a threshold was missed. A run that was interrupted goes on with --resume.
 
 For example:
   gilscope bench myapp.main:app --path /chat --users 100 --duration 60
   gilscope bench myapp.main:app --path /chat --method POST --body '{"text": "hello {number}"}' --arms none,batch,native
   gilscope bench myapp.main:app --locustfile locustfile.py --loop asyncio
   gilscope bench --plan experiments/e01/plan.toml --out build/e01
+  gilscope bench myapp.main:app --users 5000 --master 10.0.0.5:5557 --expect-workers 4
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
     from gilscope.bench.plan import Plan
 
+_USAGE = 2
 _THRESHOLD_MISSED = 3
 _REFERENCE_APP = {
     "app": "loadtests.apps.agent.main:app",
@@ -49,7 +54,11 @@ _QUICK = {"duration_s": 8.0, "warmup_s": 2.0, "repeats": 3}
 
 
 class BenchError(GilscopeError):
-    """The bench cannot begin."""
+    """Nothing can be measured."""
+
+
+class UsageError(GilscopeError):
+    """The words of the command line cannot be followed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load = parser.add_argument_group("how much")
     load.add_argument("--users", metavar="N", type=int, help="who ask, think, and ask again (default: 100)")
     load.add_argument("--workers", metavar="N", type=int, help="processes of locust's for them (default: one, alone)")
+    load.add_argument("--master", metavar="[HOST:]PORT", help="users in workers on other machines, which connect here")
+    load.add_argument("--expect-workers", metavar="N", type=int, help="how many of those to wait for")
     load.add_argument("--think-time", metavar="S", type=positive, dest="think_time_s", help="of a user (default: 2)")
     load.add_argument(
         "--open-loop",
@@ -98,29 +109,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The bench has run; returns its exit status."""
     try:
-        from gilscope.bench import markdown, statistics, summary
-        from gilscope.bench.cell import CellError
-        from gilscope.bench.plan import from_mapping
-        from gilscope.bench.run import expected_seconds, turns
-        from gilscope.bench.run import run as run_plan
+        from gilscope.bench.plan import PlanError
     except ImportError as error:
         raise BenchError(f"{error}: the bench needs more packages: pip install 'gilscope[bench]'") from error
     folder = arguments.out or Path(time.strftime("bench-%Y%m%d-%H%M%S"))
+    try:
+        plan = _plan(arguments, folder)
+    except (PlanError, UsageError) as error:
+        sys.stderr.write(f"gilscope: {error}\n")
+        return _USAGE
+    return _measure(plan, folder)
+
+
+def _plan(arguments: argparse.Namespace, folder: Path) -> Plan:
+    from gilscope.bench.plan import from_mapping
+
     given = _given(arguments)
     if arguments.resume:
         begun = _begun(folder)
         changed = [name for name, value in given.items() if begun.get(name) != value]
         if changed:
-            raise BenchError(f"{folder}: a run goes on by the plan that it began with; leave out {', '.join(changed)}")
+            raise UsageError(f"{folder}: a run goes on by the plan that it began with; leave out {', '.join(changed)}")
         given = begun
     elif folder.exists() and any(folder.iterdir()):
-        raise BenchError(f"{folder} is there already: give another folder with --out, or --resume to go on with it")
-    plan = from_mapping(given, str(arguments.plan or "the command line"))
+        raise UsageError(f"{folder} is there already: give another folder with --out, or --resume to go on with it")
+    return from_mapping(given, str(arguments.plan or "the command line"))
+
+
+def _measure(plan: Plan, folder: Path) -> int:
+    try:
+        from gilscope.bench import markdown, statistics, summary
+        from gilscope.bench.cell import CellError, worker_command
+        from gilscope.bench.run import expected_seconds, turns
+        from gilscope.bench.run import run as run_plan
+    except ImportError as error:
+        raise BenchError(f"{error}: the bench needs more packages: pip install 'gilscope[bench]'") from error
     planned = turns(plan)
     sys.stderr.write(
         f"{len(planned)} measurements into {folder}, about {expected_seconds(plan, len(planned)) / 60:.0f} minutes\n"
     )
     sys.stderr.write(_too_few(plan, statistics.needed(99)))
+    if plan.master:
+        sys.stderr.write(f"on {plan.expect_workers} other machines, now: {worker_command(plan)}\n")
     is_new = not folder.exists()
     try:
         run_plan(plan, folder, _progress())
@@ -188,7 +218,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _begun(folder: Path) -> dict[str, Any]:
     path = folder / "plan.json"
     if not path.exists():
-        raise BenchError(f"{path} is not there: expected the folder of a run with --out, to go on with")
+        raise UsageError(f"{path} is not there: expected the folder of a run with --out, to go on with")
     begun: dict[str, Any] = json.loads(path.read_bytes())
     return begun
 
@@ -196,13 +226,13 @@ def _begun(folder: Path) -> dict[str, Any]:
 def _split(text: str, by: str, option: str) -> tuple[str, str]:
     name, found, value = text.partition(by)
     if not found:
-        raise BenchError(f"{option}: expected NAME{by}VALUE, got {text!r}")
+        raise UsageError(f"{option}: expected NAME{by}VALUE, got {text!r}")
     return name.strip(), value.strip()
 
 
 def _expect_reference_app() -> None:
     if not Path("loadtests/apps/agent").is_dir():
-        raise BenchError(
+        raise UsageError(
             "expected APP, as uvicorn takes it (myapp.main:app); only gilscope's source tree has one to try with"
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 SPANS = 3  # of a request, beside those of FastAPI's instrumentation
+STALL_S = 0.6  # py-spy needs some 0.1 s to begin, and more on a busy machine
+
+
+def block(seconds: float) -> None:
+    """Keep the loop from running."""
+    time.sleep(seconds)
 
 
 def _provider(processor: SpanProcessor | None = None) -> TracerProvider:
@@ -52,6 +59,11 @@ def _answering(**options: Any) -> FastAPI:
     @app.get("/hanging")
     async def hanging() -> None:
         await asyncio.Event().wait()
+
+    @app.get("/stalling")
+    async def stalling() -> str:
+        block(STALL_S)
+        return "done"
 
     @app.get("/dying")
     async def dying() -> str:

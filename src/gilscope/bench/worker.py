@@ -1,0 +1,40 @@
+"""`python -m gilscope.bench.worker HOST:PORT`: makes requests for a bench on another machine, until that has ended.
+
+HOST:PORT is what `gilscope bench --master` was given, and the bench prints the whole command. The same version of
+gilscope must be installed here, with its extra `bench`. A locustfile comes from the bench, and is run as it is: connect
+only to a bench that you trust. Each measurement is made by a process of its own, so that none inherits what the one
+before it has left behind; when no bench has been there for two minutes, this ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+
+def main() -> int:
+    """Return 0 once a bench that was there has ended, or the status of what failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gilscope.bench.worker",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("master", metavar="HOST:PORT", help="where the bench waits for workers")
+    options = parser.parse_args()
+    cells = 0
+    # A pipe that closes when this process ends, however it does: the child ends with it.
+    command = [sys.executable, "-m", "gilscope.bench.workers", options.master]
+    while True:
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as cell:
+            try:
+                status = cell.wait()
+            except KeyboardInterrupt:
+                return 130
+        if status != 0:
+            return 0 if cells else status
+        cells += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
