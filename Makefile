@@ -38,7 +38,7 @@ $(BIN)/python: | $(STAMPS)/system
 $(STAMPS)/installed: pyproject.toml constraints.txt .ci/list-requirements $(STAMPS)/system | $(BIN)/python
 	$(PIP) install -c constraints.txt pip
 	$(PIP) install -c constraints.txt setuptools 'tomli; python_version < "3.11"'
-	$(BIN)/python .ci/list-requirements bench report dev > $(STAMPS)/requirements.txt
+	$(BIN)/python .ci/list-requirements bench report top dev > $(STAMPS)/requirements.txt
 	$(PIP) install -c constraints.txt -r $(STAMPS)/requirements.txt
 	@touch $@
 
