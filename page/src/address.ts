@@ -1,29 +1,27 @@
 // The state of the page is in the fragment of its address, so that a link leads to what its sender saw.
 
-export interface State {
-  view: string;
-  stretch: string;
-  stall: string;
-  find: string;
-  cause: string;
-  order: string;
+type Key = "view" | "stretch" | "stall" | "find" | "cause" | "order";
+
+/** Of a picture of which the page has several, `name` is its own. */
+export function readAddress(key: Key, name = ""): string {
+  return fields().get(field(key, name)) ?? "";
 }
 
-const EMPTY: State = { view: "", stretch: "", stall: "", find: "", cause: "", order: "" };
-
-export function readAddress(): State {
-  const state = { ...EMPTY };
-  const fields = new URLSearchParams(location.hash.slice(1));
-  for (const key of Object.keys(EMPTY) as (keyof State)[]) state[key] = fields.get(key) ?? "";
-  return state;
-}
-
-export function writeAddress(change: Partial<State>): void {
-  const fields = new URLSearchParams();
-  for (const [key, value] of Object.entries({ ...readAddress(), ...change })) if (value) fields.set(key, value);
-  const text = fields.toString();
+export function writeAddress(key: Key, value: string, name = ""): void {
+  const all = fields();
+  if (value) all.set(field(key, name), value);
+  else all.delete(field(key, name));
+  const text = all.toString();
   // Not `location.hash`: each drag would be a step of the browser's history.
   history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+}
+
+function fields(): URLSearchParams {
+  return new URLSearchParams(location.hash.slice(1));
+}
+
+function field(key: Key, name: string): string {
+  return name ? `${key}.${name}` : key;
 }
 
 export function stretchOf(text: string, duration_ns: number): { from_ns: number; until_ns: number } | null {

@@ -30,6 +30,24 @@ export function colour(name: string): string {
   return found;
 }
 
+/** Stripes in a colour over another one, to tell apart what is read in grey. */
+export function striped(context: CanvasRenderingContext2D, ground: string, stripe: string): CanvasPattern | string {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 8;
+  const inside = tile.getContext("2d");
+  if (!inside) return ground;
+  inside.fillStyle = ground;
+  inside.fillRect(0, 0, 8, 8);
+  inside.strokeStyle = stripe;
+  inside.lineWidth = 2;
+  for (const from of [-8, 0, 8]) {
+    inside.moveTo(from, 8);
+    inside.lineTo(from + 8, 0);
+  }
+  inside.stroke();
+  return context.createPattern(tile, "repeat") ?? ground;
+}
+
 /** Calls `draw` once in the next frame, however often it was asked to. */
 export function inNextFrame(draw: () => void): () => void {
   let asked = false;

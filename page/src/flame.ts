@@ -3,8 +3,8 @@
 // adds a style sheet, which the page's policy forbids; it has no keys, and turns stacks upside down but not inside out.
 import { readAddress, writeAddress } from "./address";
 import { percent, spoken } from "./durations";
-import { button, colour, inNextFrame, make, sized, whenLooksChange } from "./elements";
-import type { Data, Weight } from "./model";
+import { button, colour, inNextFrame, make, sized, striped, whenLooksChange } from "./elements";
+import type { Stacks, Weight } from "./model";
 
 const ROW = 19;
 const NARROWEST = 0.4;
@@ -28,26 +28,29 @@ interface Box {
   row: number;
 }
 
-export function startFlame(data: Data, host: HTMLElement): (weights: Weight[]) => void {
+/** Draws in the host; its name tells it from others of the page, in the address and for screen readers. */
+export function startFlame(data: Stacks, host: HTMLElement): (weights: Weight[]) => void {
+  const name = host.dataset.name ?? "";
+  const named = (label: string) => (name ? `${label}: ${name}` : label);
   const compared = data.weights.some((weight) => weight.length > 4);
   let weights = data.weights;
-  const state = readAddress();
-  let cause = data.causes.some((known) => known.key === state.cause) ? state.cause : "";
-  let inverted = state.order === "callees";
+  const asked = readAddress("cause", name);
+  let cause = data.causes.some((known) => known.key === asked) ? asked : "";
+  let inverted = readAddress("order", name) === "callees";
   let root = newNode("all stalls", "", "", null);
   let zoomed = root;
   let current = root;
   let boxes: Box[] = [];
 
-  const canvas = make("canvas", { tabindex: "0", role: "application", "aria-label": LABEL, class: "flame" });
+  const canvas = make("canvas", { tabindex: "0", role: "application", "aria-label": named(LABEL), class: "flame" });
   const told = make("output", { class: "told", "aria-live": "polite" });
   const found = make("output", { class: "quiet" });
-  const field = make("input", { type: "search", placeholder: "Search function or file", "aria-label": "Search function or file in the flame graph" });
-  field.value = state.find;
-  const causes = make("select", { "aria-label": "Cause of the stalls that are shown" }, make("option", { value: "" }, "all causes"));
+  const field = make("input", { type: "search", placeholder: "Search function or file", "aria-label": named("Search function or file in the flame graph") });
+  field.value = readAddress("find", name);
+  const causes = make("select", { "aria-label": named("Cause of the stalls that are shown") }, make("option", { value: "" }, "all causes"));
   for (const { key, name } of data.causes) causes.append(make("option", { value: key }, name));
   causes.value = cause;
-  const orders = make("select", { "aria-label": "Direction of the flame graph" });
+  const orders = make("select", { "aria-label": named("Direction of the flame graph") });
   orders.append(make("option", { value: "" }, "callers above callees"), make("option", { value: "callees" }, "innermost frame first"));
   orders.value = inverted ? "callees" : "";
   const tools = make("div", { class: "tools" }, causes, orders, field, button("Reset", "Show all frames again", reset), found);
@@ -59,7 +62,7 @@ export function startFlame(data: Data, host: HTMLElement): (weights: Weight[]) =
     make("thead", {}, row("th", "function", "file", "itself", "with what it called", ...(compared ? ["change"] : []))),
     heaviest,
   );
-  const wide = make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Heaviest functions" }, table);
+  const wide = make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": named("Heaviest functions") }, table);
   host.append(tools, canvas, told, wide);
 
   const draw = inNextFrame(paint);
@@ -95,7 +98,7 @@ export function startFlame(data: Data, host: HTMLElement): (weights: Weight[]) =
     for (const { node, x, width, row } of boxes) {
       const hit = wanted !== "" && matches(node, wanted);
       context.globalAlpha = isAbove(node, zoomed) ? 0.55 : 1;
-      context.fillStyle = hit ? colour("hit") : compared ? changeColour(node, root) : fill(node);
+      context.fillStyle = hit ? colour("hit") : compared ? changed(context, change(node, root)) : fill(node);
       context.fillRect(x, row * ROW, Math.max(0.5, width - 0.5), ROW - 1);
       if (node === current) {
         context.strokeStyle = ink;
@@ -127,7 +130,7 @@ export function startFlame(data: Data, host: HTMLElement): (weights: Weight[]) =
   function searched(): void {
     const wanted = field.value.toLowerCase();
     found.textContent = wanted ? `${percent(share(root, wanted), root.ns)} of the stalled time shown` : "";
-    writeAddress({ find: field.value });
+    writeAddress("find", field.value, name);
     draw();
   }
 
@@ -205,13 +208,13 @@ export function startFlame(data: Data, host: HTMLElement): (weights: Weight[]) =
   field.addEventListener("keydown", (event) => event.key === "Escape" && reset());
   causes.addEventListener("change", () => {
     cause = causes.value;
-    writeAddress({ cause });
+    writeAddress("cause", cause, name);
     rebuild();
     searched();
   });
   orders.addEventListener("change", () => {
     inverted = orders.value === "callees";
-    writeAddress({ order: orders.value });
+    writeAddress("order", orders.value, name);
     rebuild();
     searched();
   });
@@ -233,7 +236,7 @@ function newNode(name: string, where: string, cause: string, parent: Node | null
   return { name, where, cause, ns: 0, against: 0, children: new Map(), parent };
 }
 
-function add(root: Node, data: Data, weight: Weight, wantedCause: string, inverted: boolean): void {
+function add(root: Node, data: Stacks, weight: Weight, wantedCause: string, inverted: boolean): void {
   const [causeAt, thread, stack, ns, against = 0] = weight;
   const cause = data.causes[causeAt];
   if (!cause || (wantedCause && cause.key !== wantedCause)) return;
@@ -300,11 +303,16 @@ function fill(node: Node): string {
   return colour(`${node.cause.replace("_", "-")}-${sum % 3}`);
 }
 
-function changeColour(node: Node, root: Node): string {
-  const most = Math.max(root.ns, root.against);
-  const change = most ? (node.ns - node.against) / most : 0;
-  if (Math.abs(change) < 0.005) return colour("none");
-  return colour(change > 0 ? (change > 0.1 ? "worse-2" : "worse-1") : change < -0.1 ? "better-2" : "better-1");
+/** How much more it is than in the other recording, as a share of all. */
+function change(node: Node, root: Node): number {
+  return (node.ns - node.against) / (size(root) || 1);
+}
+
+/** What became less has stripes. */
+function changed(context: CanvasRenderingContext2D, share: number): string | CanvasPattern {
+  if (Math.abs(share) < 0.005) return colour("none");
+  const strength = Math.abs(share) > 0.1 ? 2 : 1;
+  return share > 0 ? colour(`worse-${strength}`) : striped(context, colour(`better-${strength}`), colour("stripe"));
 }
 
 function matches(node: Node, wanted: string): boolean {

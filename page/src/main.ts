@@ -1,11 +1,16 @@
 import { readAddress, stretchOf, stretchText, writeAddress } from "./address";
 import { startFlame } from "./flame";
-import type { Data, Stall, Stretch, Weight } from "./model";
+import type { Data, Stacks, Stall, Stretch } from "./model";
 import { tellPercentiles } from "./percentiles";
+import { partsTable, stallsIn } from "./stalls_in";
 import "./style.css";
 import { startTimeline } from "./timeline";
 
-const data = JSON.parse(document.getElementById("data")?.textContent || "null") as Data | null;
+const data = told(document.getElementById("data")) as Data | null;
+
+function told(element: Element | null): unknown {
+  return JSON.parse(element?.textContent || "null");
+}
 
 function host(name: string): HTMLElement | null {
   const found = document.querySelector<HTMLElement>(`[data-picture="${name}"]`);
@@ -17,6 +22,16 @@ function overlaps(stall: Stall, stretch: Stretch): boolean {
   return stall.start_ns < stretch.until_ns && stall.start_ns + stall.wall_ns > stretch.from_ns;
 }
 
+/** Starts the graphs that carry their own data. */
+function startFlames(): void {
+  for (const host of document.querySelectorAll<HTMLElement>("[data-picture='flame']")) {
+    const own = told(host.querySelector("script[type='application/json']")) as Stacks | null;
+    if (!own?.weights.length) continue;
+    host.hidden = false;
+    startFlame(own, host);
+  }
+}
+
 function start(data: Data): void {
   const flameHost = host("flame");
   const showWeights = flameHost && data.weights.length ? startFlame(data, flameHost) : null;
@@ -26,30 +41,32 @@ function start(data: Data): void {
   const rows = [...document.querySelectorAll<HTMLDetailsElement>("details[data-stall]")];
   const shownCount = document.querySelector("[data-told='stalls']");
   const tell = tellPercentiles(timeline);
-  const state = readAddress();
+  const stall = readAddress("stall");
+  const asked = stretchOf(readAddress("stretch"), data.duration_ns);
+
+  const parts = document.querySelector("[data-told='parts']");
 
   const filter = (stretch: Stretch | null): void => {
     let shown = 0;
-    const weights: Weight[] = [];
     stalls.forEach((stall, place) => {
       const inside = !stretch || overlaps(stall, stretch);
       const row = rows[place];
       if (row) row.hidden = !inside;
-      if (!inside) return;
-      shown += 1;
-      if (stretch) for (const weight of stall.weights) weights.push(weight);
+      if (inside) shown += 1;
     });
-    showWeights?.(stretch ? weights : data.weights);
-    if (shownCount) shownCount.textContent = stretch ? `${shown} of the ${stalls.length} told here are in the stretch.` : "";
+    const found = stretch && stallsIn(data, stretch);
+    showWeights?.(found ? found.weights : data.weights);
+    parts?.replaceChildren(...(found?.stalls ? [partsTable(data, found)] : []));
+    if (shownCount) shownCount.textContent = found ? `${shown} of them are in the stretch, which has ${found.stalls.toLocaleString("en")}.` : "";
     tell(stretch);
   };
 
   const view = startTimeline(data, timeline, stalls, timelineHost, {
-    view: stretchOf(state.view, data.duration_ns),
-    stretch: stretchOf(state.stretch, data.duration_ns),
-    onView: (stretch) => writeAddress({ view: stretchText(stretch) }),
+    view: stretchOf(readAddress("view"), data.duration_ns),
+    stretch: asked,
+    onView: (stretch) => writeAddress("view", stretchText(stretch)),
     onStretch: (stretch) => {
-      writeAddress({ stretch: stretchText(stretch) });
+      writeAddress("stretch", stretchText(stretch));
       filter(stretch);
     },
     onStall: (place) => {
@@ -64,19 +81,23 @@ function start(data: Data): void {
   rows.forEach((row, place) =>
     row.addEventListener("toggle", () => {
       if (row.open) {
-        writeAddress({ stall: String(place + 1) });
+        writeAddress("stall", String(place + 1));
         view.mark(place);
-      } else if (readAddress().stall === String(place + 1)) {
-        writeAddress({ stall: "" });
+      } else if (readAddress("stall") === String(place + 1)) {
+        writeAddress("stall", "");
         view.mark(null);
       }
     }),
   );
-  filter(stretchOf(state.stretch, data.duration_ns));
-  const opened = rows[Number(state.stall) - 1];
-  if (opened) opened.open = true;
+  filter(asked);
+  const opened = rows[Number(stall) - 1];
+  if (opened) {
+    opened.open = true;
+    opened.scrollIntoView({ block: "start" });
+  }
 }
 
+startFlames();
 if (data) start(data);
 // Paper shows what is folded away on a screen.
 addEventListener("beforeprint", () => document.querySelectorAll<HTMLDetailsElement>("details.help").forEach((help) => (help.open = true)));

@@ -6,13 +6,12 @@ export type Weight = [cause: number, thread: number, stack: number, ns: number, 
 export interface Stall {
   start_ns: number;
   wall_ns: number;
-  weights: Weight[];
 }
 
 /** One row of the timeline. `spans` and `cells` are pairs, and the first of a pair counts from the one before. */
 export interface Lane {
   label: string;
-  kind: "iterations" | "waits" | "holds" | "collections";
+  kind: "iterations" | "waits" | "holds" | "collections" | "exports" | "refusals";
   /** Exact: microseconds from the start of the one before, and microseconds of length. */
   spans: number[];
   /** Merged: cells from the one before, and how much of the cell is covered, of 255. */
@@ -27,16 +26,23 @@ export interface Timeline {
   size_steps_per_octave: number;
 }
 
-export interface Data {
+/** What a flame graph is drawn from. */
+export interface Stacks {
   causes: { name: string; key: string }[];
   threads: string[];
   functions: [name: string, where: string][];
   /** Places in `functions`, the outermost first. */
   stacks: number[][];
   weights: Weight[];
+}
+
+export interface Data extends Stacks {
   duration_ns: number;
   threshold_ns: number;
+  /** The worst, which the page tells one by one. */
   stalls?: Stall[];
+  /** All of them: start and length in microseconds, how many; then pairs of a place in `weights` and microseconds. */
+  groups?: number[][];
   timeline?: Timeline;
 }
 

@@ -1,13 +1,14 @@
 // The timeline: lanes on a canvas. Own code and not uPlot: that one draws series of points, and these are intervals, of
 // which thousands lie below one pixel. They would be drawn by our own code in its hooks; what it gives is the axis.
 import { moment, spoken } from "./durations";
-import { button, colour, inNextFrame, make, sized, whenLooksChange } from "./elements";
+import { button, colour, inNextFrame, make, sized, striped, whenLooksChange } from "./elements";
 import type { Data, Lane, Stall, Stretch, Timeline } from "./model";
 
 const LANE = 26;
 const GAP = 5;
 const AXIS = 22;
 const OVERVIEW = 30;
+const WITHOUT_LENGTH = new Set<Lane["kind"]>(["collections", "refusals"]);
 const SHORTEST_NS = 20_000;
 
 interface Options {
@@ -118,16 +119,9 @@ export function startTimeline(
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "middle";
     paintAxis(context, height);
+    const topOf = (place: number) => AXIS + place * rowHeight + (narrow ? 15 : 0);
     lanes.forEach((lane, place) => {
-      const top = AXIS + place * rowHeight + (narrow ? 15 : 0);
-      context.fillStyle = ink;
-      context.save();
-      context.beginPath();
-      if (narrow) context.rect(0, top - 15, width, 15);
-      else context.rect(0, top, gutter() - 8, LANE);
-      context.clip();
-      context.fillText(lane.label, 2, narrow ? top - 7 : top + LANE / 2);
-      context.restore();
+      const top = topOf(place);
       context.fillStyle = colour("lane");
       context.fillRect(gutter(), top, plotWidth(), LANE);
       paintLane(context, lane, top);
@@ -146,6 +140,18 @@ export function startTimeline(
       if (left > gutter()) context.fillRect(gutter(), 0, Math.min(left, width) - gutter(), height);
       if (right < width) context.fillRect(Math.max(right, gutter()), 0, width - Math.max(right, gutter()), height);
     }
+    // Last: on a phone the veil lies over them.
+    context.fillStyle = ink;
+    lanes.forEach(({ label }, place) => {
+      const top = topOf(place);
+      context.save();
+      context.beginPath();
+      if (narrow) context.rect(0, top - 15, width, 15);
+      else context.rect(0, top, gutter() - 8, LANE);
+      context.clip();
+      context.fillText(label, 2, narrow ? top - 7 : top + LANE / 2);
+      context.restore();
+    });
   }
 
   function paintAxis(context: CanvasRenderingContext2D, height: number): void {
@@ -165,7 +171,8 @@ export function startTimeline(
 
   function paintLane(context: CanvasRenderingContext2D, lane: Unpacked, top: number): void {
     const [left, right] = [gutter(), gutter() + plotWidth()];
-    context.fillStyle = colour(lane.kind);
+    const usual = lane.kind === "refusals" ? striped(context, colour("lane"), colour(lane.kind)) : colour(lane.kind);
+    context.fillStyle = usual;
     // What was merged, one pixel column after the other: as high as much of it was covered.
     const perPixel = (view.until_ns - view.from_ns) / plotWidth() / timeline.cell_ns;
     const first = view.from_ns / timeline.cell_ns;
@@ -187,13 +194,14 @@ export function startTimeline(
       if (end < view.from_ns) continue;
       const stalled = lane.kind === "iterations" && end - start >= data.threshold_ns;
       const from = Math.max(left, x(start));
-      const until = Math.min(right, Math.max(x(end), from + (stalled ? 2 : 1)));
-      if (until <= drawn && !stalled) continue;
+      const shown = stalled || lane.kind === "refusals";
+      const until = Math.min(right, Math.max(x(end), from + (shown ? 2 : 1)));
+      if (until <= drawn && !shown) continue;
       drawn = until;
-      context.fillStyle = colour(stalled ? "stall" : lane.kind);
+      context.fillStyle = stalled ? colour("stall") : usual;
       context.fillRect(from, top, until - from, LANE);
-      if (until - from > 48 && lane.kind !== "collections") {
-        context.fillStyle = colour(stalled ? "on-stall" : "on-lane");
+      if (until - from > 48 && !WITHOUT_LENGTH.has(lane.kind)) {
+        context.fillStyle = colour(stalled || lane.kind === "exports" ? "on-stall" : "on-lane");
         context.fillText(spoken(end - start), from + 4, top + LANE / 2);
       } else if (until - from > 3) {
         // Neighbours stay apart.

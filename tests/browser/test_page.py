@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gilscope.analysis import analyse
 from gilscope.capture import Thread
-from gilscope.report import page_capture, page_compared
+from gilscope.report import page as report_page
+from gilscope.report import page_capture, page_compared, page_data
 from gilscope.report.timeline import timeline
 from tests.made_capture import EXPORTER, LOOP, MadeCapture, stack
 
@@ -24,6 +26,8 @@ ATTACK = (
     "</script></title><!--<script>--><img src=x onerror=\"document.title='broken in'\"><script>document.title="
     "'broken in'</script>\u2028'\"&amp;]]>"
 )
+LANES = ("iterations", "waits", "holds", "exports", "collections", "refusals")
+CAUSES = ("gil-wait", "on-cpu", "blocked", "stopped")
 # Where the stalls of `two_stalls` are, in ms.
 FIRST, SECOND = 1000, 2000
 ROW_PX = 19
@@ -105,11 +109,28 @@ def test_stretch_that_is_dragged_filters_everything_below(opener: Opener, shop: 
         drag(page, FIRST - 100, FIRST + 200)
         assert heaviest(page) == "encode"
         assert page.locator("details[data-stall]:visible").count() == 1
-        assert "1 of the 2" in page.locator("[data-told=stalls]").inner_text()
+        assert "1 of them are in the stretch, which has 1." in page.locator("[data-told=stalls]").inner_text()
         assert re.match(r"1\d iterations began", page.locator("[data-told=percentiles]").inner_text())
         page.get_by_role("button", name="Drop selection").click()
         assert page.locator("details[data-stall]:visible").count() == 2
         assert heaviest(page) == "parse"
+
+
+def test_stretch_has_the_stalls_that_are_not_told_one_by_one(opener: Opener, tmp_path: Path) -> None:
+    """Behind 60 longer stalls, one that is in no line of the table is in the graph of its stretch, and in its parts."""
+    made = MadeCapture()
+    encode, rare = made.stack(stack("encode", "export")), made.stack(stack("rare", "handle"))
+    for number in range(60):
+        made.convoy(10 * 31 * number, 5, stack=encode)
+    made.run(LOOP, 19_000, 19_025, rare)
+    made.sample(LOOP, 19_010, rare)
+    made.iteration(19_000, 19_025, cpu=25)
+    with opener.opened(written(made, tmp_path / "many.html"), "#stretch=18990000-19100000") as page:
+        assert page.locator("details[data-stall]:visible").count() == 0
+        assert "0 of them are in the stretch, which has 1." in page.locator("[data-told=stalls]").inner_text()
+        assert heaviest(page) == "rare"
+        rows = page.locator("[data-told=parts] tr").all_inner_texts()
+        assert [row.split("\t") for row in rows if "100.0 %" in row] == [["loop on CPU", "25 ms", "100.0 %"]]
 
 
 def test_address_leads_back_to_what_was_seen(opener: Opener, shop: Path) -> None:
@@ -217,8 +238,8 @@ def test_dark_page_has_other_colours(opener: Opener, shop: Path) -> None:
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_is_no_wider_than_the_screen(opener: Opener, shop: Path, width: int) -> None:
-    """Only tables scroll sideways, each by itself."""
-    with opener.opened(shop, width=width) as page:
+    """Only tables scroll sideways, each by itself; that of a stretch has room."""
+    with opener.opened(shop, "#stretch=900000-1100000", width=width) as page:
         drawn(page, "flame")
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
@@ -291,6 +312,72 @@ def test_two_captures_are_laid_side_by_side(opener: Opener, tmp_path: Path) -> N
         assert [row.split()[0] for row in rows] == ["parse"]
         assert rows[0].endswith("+20 ms")
     assert opener.errors == []
+
+
+def test_several_flame_graphs_have_a_state_of_their_own(opener: Opener, tmp_path: Path) -> None:
+    """Each draws its own data, and a link leads back to each; what they are called is only text."""
+    data, names = page_data.flame_data(analyse(two_stalls())), ("batch", ATTACK)
+    path = tmp_path / "several.html"
+    graphs = [report_page.flame_graph(data, name) for name in names]
+    path.write_text(report_page.render("several", [], graphs), encoding="utf-8")
+    with opener.opened(path) as page:
+        page.get_by_label("Search function or file in the flame graph: batch").fill("parse")
+        page.get_by_label("Cause of the stalls that are shown: </script>").select_option("gil_wait")
+        state = fragment(page)
+    with opener.opened(path, f"#{state}") as page:
+        searches, causes = page.locator("input[type=search]"), page.get_by_label("Cause of the stalls")
+        assert [searches.nth(place).input_value() for place in range(2)] == ["parse", ""]
+        assert [causes.nth(place).input_value() for place in range(2)] == ["", "gil_wait"]
+        assert page.locator("canvas.flame").count() == 2
+        assert page.title() == "several"
+    assert opener.errors == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_what_colours_tell_apart_differs_in_lightness_too(opener: Opener, shop: Path, dark: bool) -> None:
+    """By 6 of CIELAB's 100, several times what an eye can tell; a stall on its lane, a block on the ground, by more."""
+    with opener.opened(shop, dark=dark) as page:
+        colours: dict[str, str] = page.evaluate(
+            "(names) => Object.fromEntries(names.map((name) => "
+            "[name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`)]))",
+            [*LANES, *(f"{cause}-{shade}" for cause in CAUSES for shade in range(3)), "quiet", "lane", "stall"],
+        )
+    light = {name: lightness(value) for name, value in colours.items()}
+    shades = {cause: [light[f"{cause}-{shade}"] for shade in range(3)] for cause in CAUSES} | {"": [light["quiet"]]}
+    for one, other in combinations(shades, 2):
+        assert min(abs(this - that) for this in shades[one] for that in shades[other]) >= 6, (one, other)
+    assert min(abs(light[one] - light[other]) for one, other in combinations(LANES, 2)) >= 6
+    assert min(abs(light[lane] - light["lane"]) for lane in LANES) >= 15
+    assert abs(light["stall"] - light["iterations"]) >= 25
+
+
+def lightness(colour: str) -> float:
+    """Return CIELAB's lightness of `#rrggbb`, 0 to 100."""
+    channels = [int(colour.strip()[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return float(116 * luminance ** (1 / 3) - 16)
+
+
+def test_what_became_less_has_stripes(opener: Opener, tmp_path: Path) -> None:
+    """Red and blue are alike in grey."""
+    more, less = two_stalls(), MadeCapture()
+    less.iteration(0, 1, cpu=1)
+    less.iteration(2990, 2991, cpu=1)
+
+    def shades(one: MadeCapture, other: MadeCapture) -> int:
+        path = tmp_path / "compared.html"
+        compared = page_compared.Compared("now", "before", analyse(one), analyse(other))
+        path.write_text(page_compared.render(compared, "made by a test"), encoding="utf-8")
+        with opener.opened(path) as page:
+            drawn(page, "flame")
+            # Below the names, in the row of the causes.
+            pixels = "document.querySelector('canvas.flame').getContext('2d').getImageData(20, 36, 200, 1).data.join()"
+            found = str(page.evaluate(pixels)).split(",")
+        return len(set(zip(*(found[channel::4] for channel in range(3)), strict=True)))
+
+    assert shades(more, less) == 1
+    assert shades(less, more) > 1
 
 
 def big_capture() -> MadeCapture:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gilscope.analysis import analyse
-from gilscope.report import page, page_data
+from gilscope.report import page, page_capture, page_compared, page_data
 from gilscope.report.markup import Markup, element, joined
 from gilscope.report.timeline import timeline
 from tests.made_capture import EXPORTER, LOOP, WORKER, MadeCapture, stack
@@ -64,35 +66,51 @@ def test_script_data_with_hostile_text_cannot_end_its_element() -> None:
     assert json.loads(written) == {text: text}
 
 
-def test_weights_of_stalls_sum_up_to_their_length() -> None:
+def times_us(groups: list[list[int]]) -> Counter[int]:
+    """Return the time of each weight in groups of stalls together, by its place."""
+    sums: Counter[int] = Counter()
+    for _start, _length, _stalls, *pairs in groups:
+        sums.update(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+    return sums
+
+
+def test_weights_of_each_stall_sum_up_to_its_length() -> None:
     """A flame graph of a stretch is as wide as the stalls in it."""
+    groups = data_of(mixed())["groups"]
+    assert [(stalls, sum(times[1::2])) for _start, _length, stalls, *times in groups] == [(1, 25_000), (1, 50_000)]
+
+
+def test_stretch_of_everything_has_the_weights_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks too light to be drawn are told together, by cause, and nothing is lost."""
+    monkeypatch.setattr(page_data, "_MOST_STACKS", 2)
     data = data_of(mixed())
-    assert len(data["stalls"]) == 2
-    for stall in data["stalls"]:
-        assert sum(ns for *_, ns in stall["weights"]) == stall["wall_ns"]
+    assert times_us(data["groups"]) == {place: ns // 1000 for place, (*_, ns) in enumerate(data["weights"])}
+    assert "(lighter stacks)" in data["threads"]
 
 
-def test_weights_of_one_stall_are_those_of_all_together() -> None:
-    """With every stall told, both say the same of each cause."""
+def test_figures_have_intervals_or_the_reason_why_there_are_none() -> None:
+    """In both kinds of page; the reason is among what was not seen."""
 
-    def by_cause(weights: list[list[int]]) -> dict[int, int]:
-        sums: dict[int, int] = {}
-        for cause, _, _, ns in weights:
-            sums[cause] = sums.get(cause, 0) + ns
-        return sums
+    def pages(seconds: int) -> tuple[str, str]:
+        made = MadeCapture()
+        for second in range(seconds):
+            made.iteration(1000 * second, 1000 * second + 10 + second, cpu=10 + second)
+        made.iteration(1000 * seconds - 1, 1000 * seconds, cpu=1)
+        analysis = analyse(made)
+        compared = page_compared.Compared("now", "before", analysis, analysis)
+        return (
+            page_capture.render(analysis, timeline(made, analysis), "shop", "a test"),
+            page_compared.render(compared, "a test"),
+        )
 
-    data = data_of(mixed())
-    assert by_cause([weight for stall in data["stalls"] for weight in stall["weights"]]) == by_cause(data["weights"])
-
-
-def test_waits_beyond_those_told_are_one_weight() -> None:
-    """A stall of 60 waits has 50 told one by one; its weights still sum up to its length."""
-    made = MadeCapture()
-    made.convoy(0, 60, stack=made.stack(stack("encode")))
-    data = data_of(made)
-    (stall,) = data["stalls"]
-    assert sum(ns for *_, ns in stall["weights"]) == stall["wall_ns"]
-    assert "(further short waits)" in data["threads"]
+    for found in pages(60):
+        assert "In brackets are 95 % intervals" in found
+        assert "by the bootstrap: 12 blocks of 5.0 s" in found
+        assert re.search(r"50( a minute)? \[\d+ to \d+\]", found)
+    for found in pages(20):
+        assert "In brackets" not in found
+        assert "none: they need 6 blocks of 5.0 s" in found
+    assert "intervals need 30 s or more, and this is 20 s" in pages(20)[0]
 
 
 def test_comparison_is_of_a_second_of_recording() -> None:
@@ -140,6 +158,16 @@ def test_lanes_have_the_loop_first_and_then_holders() -> None:
         ("holds", "GIL: OtelBatchSpanRecordProcessor"),
     ]
     assert lanes[-1] == ("collections", "garbage collection")
+
+
+def test_exports_have_a_lane_and_those_not_accepted_one_below() -> None:
+    """Each request is exact, however short it was."""
+    made = MadeCapture()
+    made.iteration(0, 1, cpu=1)
+    made.export(100, 100.5)
+    made.export(60_000, 60_001, refused=3)
+    lanes = {lane["label"].strip(): lane["spans"] for lane in timeline(made, analyse(made))["lanes"][1:]}
+    assert lanes == {"span exports": [100_000, 500, 59_900_000, 1000], "not accepted": [60_000_000, 1000]}
 
 
 def test_short_spans_are_merged_and_their_time_is_kept() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -78,14 +78,97 @@ def test_threshold_holds_for_the_page(capture: Path) -> None:
     assert "No stalls, so there is nothing to draw." in capture.with_suffix(".html").read_text(encoding="utf-8")
 
 
-def test_report_of_a_run_is_in_its_folder_and_links_to_pages(tmp_path: Path) -> None:
-    """Pages of captures beside the cells are linked, by paths that hold wherever the folder is moved."""
-    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    cell = tmp_path / "cells" / "0003-batch"
-    cell.mkdir(parents=True)
-    (cell / "capture.html").write_text("a page")
-    assert cli.main(["report", str(tmp_path)]) == 0
-    assert 'href="cells/0003-batch/capture.html"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+@pytest.fixture
+def run_folder(tmp_path: Path, capture: Path) -> Path:
+    """A run of which the probe and py-spy have watched one arm, and nothing was measured."""
+    folder = tmp_path / "run"
+    for number, kind in enumerate(("probe", "pyspy")):
+        cell = folder / "cells" / f"{number:04}-batch-{kind}"
+        cell.mkdir(parents=True)
+        facts = {"cell": number, "arm": "batch", "point": {}, "kind": kind, "problems": [], "notes": []}
+        (cell / "cell.json").write_text(json.dumps(facts))
+    (folder / "cells/0000-batch-probe/capture.gilscope").write_bytes(capture.read_bytes())
+    (folder / "cells/0001-batch-pyspy/pyspy.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    return folder
+
+
+def test_report_of_a_run_has_its_captures_and_links_to_their_pages(run_folder: Path) -> None:
+    """Pages that are not there are written; paths hold wherever the folder is moved."""
+    assert cli.main(["report", str(run_folder)]) == 0
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert 'href="cells/0000-batch-probe/capture.html#stall=1"' in page
+    assert "py-spy, of the whole block: samples of all threads" in page
+    assert (run_folder / "cells/0000-batch-probe/capture.html").exists()
+
+
+def test_page_of_a_capture_of_a_run_is_written_again_only_if_told_so(run_folder: Path) -> None:
+    """As everything else that is there."""
+    page = run_folder / "cells/0000-batch-probe/capture.html"
+    page.write_text("mine")
+    assert cli.main(["report", str(run_folder)]) == 0
+    assert page.read_text(encoding="utf-8") == "mine"
+    assert cli.main(["report", str(run_folder), "--force"]) == 0
+    assert page.read_text(encoding="utf-8") != "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"kind": None}, "0001-batch-pyspy: what was seen there is not on this page"),
+        ({"problems": ["the load was late"]}, "although it is invalid: the load was late"),
+        ({"notes": ["py-spy is not installed"]}, "0001-batch-pyspy: py-spy is not installed"),
+    ],
+)
+def test_report_of_a_run_tells_what_it_did_not_see(run_folder: Path, change: dict[str, Any], expected: str) -> None:
+    """A cell that cannot be read, one that may not count, and what py-spy could not do."""
+    path = run_folder / "cells/0001-batch-pyspy/cell.json"
+    facts = {**json.loads(path.read_bytes()), **change}
+    path.write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
+    assert cli.main(["report", str(run_folder)]) == 0
+    assert expected in (run_folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_report_of_a_run_has_what_came_of_its_dumps(run_folder: Path) -> None:
+    """With a link to them."""
+    path = run_folder / "cells/0001-batch-pyspy/cell.json"
+    facts = {**json.loads(path.read_bytes()), "kind": "pyspy-dump", "notes": ["3 of 20 dumps were in time"]}
+    path.write_text(json.dumps(facts))
+    path.with_name("stalls-pyspy.jsonl").touch()
+    assert cli.main(["report", str(run_folder)]) == 0
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert '3 of 20 dumps were in time (<a href="cells/0001-batch-pyspy/stalls-pyspy.jsonl">' in page
+
+
+def test_damaged_capture_of_a_run_is_told_on_its_page(run_folder: Path) -> None:
+    """The rest is there all the same."""
+    (run_folder / "cells/0000-batch-probe/capture.gilscope").write_bytes(b"no capture")
+    assert cli.main(["report", str(run_folder)]) == 0
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert "0000-batch-probe: what was seen there is not on this page" in page
+    assert "samples of all threads" in page
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [(0, ["percentiles.svg"]), (1, ["percentiles.svg"]), (2, ["percentiles-1.svg", "percentiles-2.svg"])],
+)
+def test_picture_of_a_run_is_its_percentiles(run_folder: Path, points: int, expected: list[str]) -> None:
+    """One for each point of the plan."""
+    summary = {**SUMMARY, "points": [{"answer": "Nothing.", "arms": {}}] * points}
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    assert cli.main(["report", str(run_folder), "--format", "svg"]) == 0
+    assert sorted(path.name for path in run_folder.glob("*.svg")) == expected
+    assert "Latency by percentile" in (run_folder / expected[0]).read_text(encoding="utf-8")
+
+
+def test_pictures_of_several_points_have_no_one_name(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second would replace the first."""
+    summary = {**SUMMARY, "points": [{"answer": "Nothing.", "arms": {}}] * 2}
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    assert cli.main(["report", str(run_folder), "--format", "svg", "-o", str(run_folder / "p.svg")]) == 1
+    assert "has 2 points" in capsys.readouterr().err
+    assert not list(run_folder.glob("*.svg"))
 
 
 def test_folder_without_a_summary_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gilscope.analysis import analyse
 from gilscope.report import page_experiment
+from gilscope.report.page_arms import Watched
+from tests.made_capture import MadeCapture
 
 np = pytest.importorskip("numpy")
 
@@ -47,6 +51,45 @@ def test_sections_come_in_the_order_of_the_questions(summary: dict[str, Any]) ->
     ]
 
 
+def test_sections_of_the_captures_stand_between_latency_and_cost(summary: dict[str, Any]) -> None:
+    """Timeline, where the time went, flame graphs, worst stalls, findings."""
+    made = MadeCapture()
+    made.convoy(0, 5)
+    page = page_experiment.render(summary, [Watched("batch", {}, analyse(made), "cells/1/capture.html")])
+    headings = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
+    assert headings[1:8] == [
+        "Latency by percentile",
+        "Timeline",
+        "Where the loop&#x27;s time went, per arm",
+        "Flame graphs of the stalls, per arm",
+        "Worst stalls of all arms",
+        "Findings, per arm",
+        "Cost",
+    ]
+
+
+def test_regions_of_a_page_with_several_points_have_names_of_their_own(summary: dict[str, Any]) -> None:
+    """A screen reader lists tables and pictures by them."""
+    made = MadeCapture()
+    made.convoy(0, 5)
+    levels = [{"users": users} for users in (10, 100)]
+    page = page_experiment.render(
+        {**summary, "points": [{**summary["points"][0], "point": point} for point in levels]},
+        [Watched(arm, point, analyse(made)) for point in levels for arm in ("batch", "native")],
+    )
+    names = re.findall('aria-label="([^"]*)"', page)
+    assert len(names) == len(set(names)) > 20
+
+
+def test_figures_on_top_are_of_the_arms_that_are_asked_for_first(summary: dict[str, Any]) -> None:
+    """Where there is no room for all, the second of the A/A pair and `sdk` make room for `native`."""
+    arms = summary["points"][0]["arms"]
+    named = dict.fromkeys(("none", "sdk", "batch", "subprocess", "native", "none.again"), arms["batch"])
+    page = page_experiment.render({**summary, "points": [{**summary["points"][0], "arms": named}]})
+    shown = [part.partition("</dt>")[0] for part in page.split("<dt>")[1:]]
+    assert shown == ["p99, none", "p99, batch", "p99, subprocess", "p99, native"]
+
+
 def test_figures_stand_with_their_intervals(summary: dict[str, Any]) -> None:
     """As the summary has them."""
     figure = summary["points"][0]["arms"]["batch"]["latency_ms"]["p99"]
@@ -62,8 +105,8 @@ def test_threshold_that_was_missed_says_so(summary: dict[str, Any]) -> None:
 
 
 def test_text_of_a_summary_is_never_markup(summary: dict[str, Any]) -> None:
-    """Question, problems and names of pages are escaped."""
-    page = page_experiment.render(summary, [ATTACK])
+    """Question and problems are escaped, and why something was not seen."""
+    page = page_experiment.render(summary, unseen=[ATTACK])
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
 

@@ -64,6 +64,12 @@ def test_names_of_arms_that_end_alike_do_not_cover_each_other() -> None:
     assert names[-1] <= 464
 
 
+def test_lines_of_six_arms_differ_in_their_dashes() -> None:
+    """In grey, colour says nothing."""
+    root = ET.fromstring(render(summary({f"arm {number}": [1, 2, 3] for number in range(6)})))  # noqa: S314  # our own
+    assert len({line.get("stroke-dasharray") for line in root.iter(f"{SVG}polyline")}) == 6
+
+
 def test_picture_of_one_value_is_drawn() -> None:
     """A scale needs no spread."""
     assert len(list(drawn(render(summary({"none": [5, 5, 5]}, intervals=False))))) == 1

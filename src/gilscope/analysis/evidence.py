@@ -10,6 +10,8 @@ from gilscope.analysis.convoys import CONVOY_WAITS
 from gilscope.analysis.names import HANDING_OVER, UNKNOWN_HOLDER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gilscope.analysis.stalls import ClosedStall
 
 GIL_WAIT, ON_CPU, BLOCKED, STOPPED = "gil_wait", "on_cpu", "blocked", "stopped"
@@ -92,27 +94,14 @@ class Evidence:
     handing_over_ns: int = 0
     no_core_ns: int = 0
 
-    def add(self, closed: ClosedStall) -> None:
-        """Add one stall."""
+    def add(self, closed: ClosedStall, weights: Mapping[tuple[str, int, int], int]) -> None:
+        """Add one stall; its weights are those of `stall_weights`."""
         self.handing_over_ns += closed.stall.breakdown.handing_over_ns
         self.no_core_ns += closed.stall.breakdown.no_core_ns
-        self._add_weights(closed)
+        for key, ns in weights.items():
+            self.weights[key] += ns
         self._add_waits(closed)
         self._add_own_time(closed)
-
-    def _add_weights(self, closed: ClosedStall) -> None:
-        weights, thread, parts = self.weights, closed.stall.thread, closed.stall.breakdown
-        for holders in closed.holders:
-            for (holder, stack), ns in holders.items():
-                weights[GIL_WAIT, holder, stack] += ns
-        weights[GIL_WAIT, HANDING_OVER, 0] += parts.handing_over_ns
-        weights[GIL_WAIT, UNKNOWN_HOLDER, 0] += parts.unknown_holder_ns
-        for stack, ns in closed.on_cpu.items():
-            weights[ON_CPU, thread, stack] += ns
-        for stack, ns in closed.blocked.items():
-            weights[BLOCKED, thread, stack] += ns
-        for stack, ns in closed.stopped.items():
-            weights[STOPPED, thread, stack] += ns
 
     def _add_waits(self, closed: ClosedStall) -> None:
         stall, sums = closed.stall, closed.stall.convoy
@@ -145,3 +134,18 @@ class Evidence:
         if sum(computed.values()) >= min(self.threshold_ns, parts.wall_ns / 2):
             for stack, ns in computed.items():
                 self.cpu[thread, stack].add(ns)
+
+
+def stall_weights(closed: ClosedStall) -> dict[tuple[str, int, int], int]:
+    """Return the time of one stall by cause, thread and stack; it sums up to the stall's length."""
+    weights: defaultdict[tuple[str, int, int], int] = defaultdict(int)
+    thread, parts = closed.stall.thread, closed.stall.breakdown
+    for holders in closed.holders:
+        for (holder, stack), ns in holders.items():
+            weights[GIL_WAIT, holder, stack] += ns
+    weights[GIL_WAIT, HANDING_OVER, 0] += parts.handing_over_ns
+    weights[GIL_WAIT, UNKNOWN_HOLDER, 0] += parts.unknown_holder_ns
+    for cause, stacks in ((ON_CPU, closed.on_cpu), (BLOCKED, closed.blocked), (STOPPED, closed.stopped)):
+        for stack, ns in stacks.items():
+            weights[cause, thread, stack] += ns
+    return dict(weights)

@@ -38,6 +38,11 @@ def threshold_ns(metadata: Mapping[str, Any]) -> int:
     return positive(metadata, "stall_threshold_ns", _THRESHOLD_NS)
 
 
+def started_ns(metadata: Mapping[str, Any]) -> int:
+    """Return when the recording started, on its own clock; 0 where it does not say."""
+    return positive(metadata, "started_monotonic_ns")
+
+
 def facts(capture: Recorded, threshold_ns: int, events: int, first_ns: int, last_ns: int) -> Facts:
     """Return what was recorded.
 
@@ -49,7 +54,7 @@ def facts(capture: Recorded, threshold_ns: int, events: int, first_ns: int, last
         last_ns: when the last of them ended.
     """
     metadata, argv = capture.metadata, capture.metadata.get("argv")
-    started = positive(metadata, "started_monotonic_ns", first_ns)
+    started = started_ns(metadata) or first_ns
     ended = positive(capture.end or {}, "ended_monotonic_ns", last_ns)
     return Facts(
         argv=tuple(map(str, argv)) if isinstance(argv, (list, tuple)) else (),

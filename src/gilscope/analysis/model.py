@@ -6,7 +6,10 @@ Analysis
 ├── loops: LoopAccount           each event loop: its iterations, and where its time went (Parts)
 ├── stalls: Stall                the worst ones, one by one: Parts, Convoy, Wait, StackTime, Collection
 ├── stall_stacks: WeightedStack  all stalls together, for flame graphs
+├── stall_groups: StallGroup     the same by time
 ├── threads: ThreadAccount       each thread and the GIL
+├── exports: Exports             what was sent to a collector of spans
+├── intervals: Intervals         how far the figures are to be trusted
 └── unseen: Unseen               what this is blind to
 """
 
@@ -255,6 +258,23 @@ class WeightedStack:
 
 
 @dataclass(frozen=True)
+class StallGroup:
+    """A stall and what it was made of; neighbouring stalls together where a recording has very many.
+
+    Attributes:
+        since_start_ns: after the start of the capture.
+        duration_ns: to the end of the last of them.
+        stalls: how many.
+        weights: places in `Analysis.stall_stacks`, and the time of that stack in this group.
+    """
+
+    since_start_ns: int
+    duration_ns: int
+    stalls: int
+    weights: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class ThreadAccount:
     """One thread and the GIL.
 
@@ -282,6 +302,51 @@ class ThreadAccount:
     runs: Percentiles
     waits: Percentiles
     holds: Percentiles
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What the processors of the process sent to their collectors while it was recorded, and what became of spans.
+
+    Attributes:
+        requests: retries count as the same one.
+        requests_not_accepted: those of which the collector did not accept every span.
+        sent_bytes: bodies as sent, retries included.
+        refused_spans: not accepted, of those sent.
+        longest_request_ns: with its retries, and the pauses between them.
+        queued_most_spans: at the end of any request.
+        exported_spans: since each processor began, which may be before the recording; so are dropped and failed ones.
+    """
+
+    requests: int
+    requests_not_accepted: int
+    sent_spans: int
+    sent_bytes: int
+    refused_spans: int
+    longest_request_ns: int
+    queued_most_spans: int
+    exported_spans: int
+    dropped_spans: int
+    failed_spans: int
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Between what the figures of such a recording lie, low and high, at 95 %: see `gilscope.analysis.intervals`.
+
+    Attributes:
+        blocks: of how many.
+        block_ns: how long each was.
+        longest_ns: the blocks' own longest iterations, from the shortest of them to the longest; no interval.
+        iteration_p99_ns: of the first loop.
+    """
+
+    blocks: int
+    block_ns: int
+    stalls_per_minute: tuple[float, float]
+    stalled_share: tuple[float, float]
+    longest_ns: tuple[int, int]
+    iteration_p99_ns: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -371,7 +436,10 @@ class Analysis:
         loops: the one that was stalled longest first.
         stalls: the worst, the longest first; the loops count all of them.
         stall_stacks: of all stalls, the longest first.
+        stall_groups: of all stalls, in the order in which they ended.
         threads: the one that held the GIL longest first.
+        exports: None where nothing of them was recorded.
+        intervals: None of a recording that is too short, or has no loop.
     """
 
     facts: Facts
@@ -380,13 +448,21 @@ class Analysis:
     loops: tuple[LoopAccount, ...]
     stalls: tuple[Stall, ...]
     stall_stacks: tuple[WeightedStack, ...]
+    stall_groups: tuple[StallGroup, ...]
     threads: tuple[ThreadAccount, ...]
+    exports: Exports | None
+    intervals: Intervals | None
     unseen: Unseen
 
     @property
     def stall_count(self) -> int:
         """How many iterations took the threshold or longer, over all loops."""
         return sum(loop.stalls.count for loop in self.loops)
+
+    @property
+    def stalls_per_minute(self) -> float:
+        """How many there were in a minute of the recording, on average."""
+        return self.stall_count * 60e9 / self.facts.duration_ns if self.facts.duration_ns else 0.0
 
     @property
     def stalled_ns(self) -> int:

@@ -9,11 +9,14 @@ from gilscope.analysis import facts
 from gilscope.analysis.accounts import LoopSums, ThreadSums
 from gilscope.analysis.attribution import Blocked, Run, Waited, break_down, overlay
 from gilscope.analysis.convoys import ConvoySums
-from gilscope.analysis.evidence import Evidence
+from gilscope.analysis.evidence import Evidence, stall_weights
+from gilscope.analysis.exports import ExportSums
 from gilscope.analysis.findings import findings
+from gilscope.analysis.intervals import Blocks
 from gilscope.analysis.model import Analysis, Unseen, WeightedStack
 from gilscope.analysis.moments import Moments, Reading, Sample
 from gilscope.analysis.names import NOBODY, Names
+from gilscope.analysis.stall_groups import StallGroups
 from gilscope.analysis.stalls import Collected, OpenStall, close
 from gilscope.analysis.timeline import Timeline
 from gilscope.analysis.verdict import verdict
@@ -21,7 +24,7 @@ from gilscope.analysis.worst import Worst
 from gilscope.capture import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gilscope.analysis.model import Parts, Recorded
     from gilscope.capture import Event
@@ -48,7 +51,7 @@ def analyse(capture: Recorded, threshold_ns: int | None = None) -> Analysis:
     """
     if threshold_ns is None:
         threshold_ns = facts.threshold_ns(capture.metadata)
-    reading = _Pass(threshold_ns, facts.switch_interval_ns(capture.metadata))
+    reading = _Pass(capture.metadata, threshold_ns)
     reading.read(capture.events())
     return reading.analysis(capture)
 
@@ -56,9 +59,9 @@ def analyse(capture: Recorded, threshold_ns: int | None = None) -> Analysis:
 class _Pass:
     """What has been learned from the events read so far."""
 
-    def __init__(self, threshold_ns: int, switch_interval_ns: int) -> None:
+    def __init__(self, metadata: Mapping[str, Any], threshold_ns: int) -> None:
         self._threshold_ns = threshold_ns
-        self._switch_interval_ns = switch_interval_ns
+        self._switch_interval_ns = facts.switch_interval_ns(metadata)
         self._threads: defaultdict[int, ThreadSums] = defaultdict(ThreadSums)
         self._loops: dict[int, LoopSums] = {}
         self._moments: defaultdict[int, Moments] = defaultdict(Moments)
@@ -68,6 +71,9 @@ class _Pass:
         self._open: deque[OpenStall] = deque()
         self._evidence = Evidence(threshold_ns)
         self._worst = Worst(WORST)
+        self._groups = StallGroups()
+        self._blocks = Blocks(facts.started_ns(metadata))
+        self._exports = ExportSums()
         self._closed_until_ns: int | None = None
         self._events = self._first_ns = self._last_ns = 0
         self._samples = self._samples_too_late = self._forgotten = 0
@@ -86,6 +92,8 @@ class _Pass:
             EventKind.COUNTERS: self._counters,
             EventKind.LOST: self._lose,
             EventKind.HOLDS: self._holds,
+            EventKind.EXPORT: self._exports.add_request,
+            EventKind.SPANS: self._exports.read_spans,
         }
         stalls = self._open
         for event in events:
@@ -162,6 +170,7 @@ class _Pass:
         )
         parts = break_down(duration_ns, cpu_ns, waited_ns, waits, blocked)
         loop.iterations.add(duration_ns)
+        self._blocks.add(thread, start_ns, duration_ns, stalled=duration_ns >= self._threshold_ns)
         convoy = ConvoySums(self._switch_interval_ns)
         convoy.add(waits, takes)
         loop.convoy.merge(convoy)
@@ -179,7 +188,9 @@ class _Pass:
     def _close(self, stall: OpenStall) -> None:
         closed = close(stall, self._moments, self._collections, self._runs)
         self._closed_until_ns = stall.end_ns
-        self._evidence.add(closed)
+        weights = stall_weights(closed)
+        self._evidence.add(closed, weights)
+        self._groups.add(stall.start_ns, stall.end_ns, weights)
         self._worst.add(closed)
         loop = self._loops[stall.thread]
         loop.parts.add(stall.breakdown)
@@ -197,12 +208,13 @@ class _Pass:
             (sums.account(thread, names) for thread, sums in self._threads.items()),
             key=lambda account: (-account.held_ns, -account.waited_ns, account.thread),
         )
-        weights = sorted(self._evidence.weights.items(), key=lambda item: (-item[1], item[0]))
-        stacks = tuple(
-            WeightedStack(cause, names.thread(thread), names.stack(stack), ns)
-            for (cause, thread, stack), ns in weights
-            if ns
+        weights = sorted(
+            ((key, ns) for key, ns in self._evidence.weights.items() if ns), key=lambda item: (-item[1], item[0])
         )
+        stacks = tuple(
+            WeightedStack(cause, names.thread(thread), names.stack(stack), ns) for (cause, thread, stack), ns in weights
+        )
+        places = {key: place for place, (key, _) in enumerate(weights)}
         return Analysis(
             facts=known,
             verdict=verdict(known, loops, stacks, self._evidence, names),
@@ -210,7 +222,10 @@ class _Pass:
             loops=tuple(loops),
             stalls=self._worst.told(names, known.started_ns),
             stall_stacks=stacks,
+            stall_groups=self._groups.told(places, known.started_ns),
             threads=tuple(threads),
+            exports=self._exports.told(),
+            intervals=self._blocks.told(known.duration_ns, loops[0].thread) if loops else None,
             unseen=self._unseen(capture, names, [loop.stall_parts for loop in loops]),
         )
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gilscope.analysis.intervals import tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ Integers: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Figure: TypeAlias = Callable[[Integers], Floats]
 
-CONFIDENCE = 0.95
 DRAWS = 2000
 # Fewer, and the widened bootstrap would reach past what the blocks themselves show.
 FEWEST_BLOCKS = 4
@@ -143,9 +143,9 @@ def estimate(figure: Figure, blocks: int, seed: int, *, of_extremes: bool = Fals
         own = figure(np.eye(blocks, dtype=np.int64))
         interval, low, high = "range", float(np.min(own)), float(np.max(own))
     else:
-        tail = _tail(blocks)
+        outside = tail(blocks)
         drawn = figure(_draws(blocks, seed))
-        ends = np.quantile(drawn, [tail, 1 - tail])
+        ends = np.quantile(drawn, [outside, 1 - outside])
         interval, low, high = "bootstrap", float(ends[0]), float(ends[1])
     if not (np.isfinite(low) and np.isfinite(high)):
         return Estimate(value, None, None, "none")
@@ -167,8 +167,8 @@ def series(pool: Pool, blocks: int, seed: int) -> list[tuple[float, Estimate]]:
         interval, own = "range", pool.percentiles(np.eye(blocks, dtype=np.int64), told)
         ends = np.array([own.min(axis=0), own.max(axis=0)])
     else:
-        interval, tail = "bootstrap", _tail(blocks)
-        ends = np.quantile(pool.percentiles(_draws(blocks, seed), told), [tail, 1 - tail], axis=0)
+        interval, outside = "bootstrap", tail(blocks)
+        ends = np.quantile(pool.percentiles(_draws(blocks, seed), told), [outside, 1 - outside], axis=0)
     lows, highs = np.minimum(ends[0], values), np.maximum(ends[1], values)
     return [
         (at, Estimate(float(value), float(low), float(high), interval))
@@ -179,17 +179,3 @@ def series(pool: Pool, blocks: int, seed: int) -> list[tuple[float, Estimate]]:
 def _draws(blocks: int, seed: int) -> Integers:
     generator = np.random.default_rng(seed)
     return generator.multinomial(blocks, np.full(blocks, 1 / blocks), size=DRAWS)
-
-
-def _tail(blocks: int) -> float:
-    """Return the share of the draws outside either end: less than 2.5 %, since t is wider than z, and n - 1 than n."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    free = blocks - 1
-    # Cornish and Fisher's expansion of Student's t: within 1 % from 3 degrees of freedom on.
-    t = (
-        z
-        + (z**3 + z) / (4 * free)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
-    )
-    return NormalDist().cdf(-t * (blocks / free) ** 0.5)

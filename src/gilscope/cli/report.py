@@ -9,6 +9,7 @@ For example:
   gilscope report app.gilscope                          # writes app.html
   gilscope report app.gilscope --text
   gilscope report runs/today                            # of `gilscope bench`: writes report.html in it
+  gilscope report runs/today --format svg               # latency by percentile alone: percentiles.svg
   gilscope report app.gilscope --against before.gilscope -o change.html
   gilscope report app.gilscope --json -o app.json
   gilscope report app.gilscope --fail-over-ms 50    # exit code 3 if the loop stood still for longer than that
@@ -20,7 +21,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gilscope.analysis import analyse
 from gilscope.analysis.durations import spoken
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--text", action="store_true", help="for a terminal")
     form.add_argument("--json", action="store_true", help="for programs; all durations in nanoseconds")
     form.add_argument("--markdown", action="store_true", help="a summary for a comment on a pull request")
-    form.add_argument("--format", choices=("svg",), help="the flame graph alone, as a picture")
+    form.add_argument("--format", choices=("svg",), help="the flame graph (of a run: the percentiles) alone")
     form.add_argument("--against", metavar="CAPTURE", help="a page with the stalls of both captures, and the change")
     output.add_arguments(parser, "the page beside the capture, as .html, a picture as .svg; the rest standard output")
     parser.add_argument(
@@ -79,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
-    """The page of a run of the bench is written, and names the pages of captures that are beside its cells."""
-    for name in ("text", "json", "markdown", "format", "against", "threshold_ms", "fail_over_ms"):
+    """The page of a run of the bench is written, or the picture of its percentiles; returns 0."""
+    for name in ("text", "json", "markdown", "against", "threshold_ms", "fail_over_ms"):
         if getattr(arguments, name) not in {None, False}:
             option = f"--{name.replace('_', '-')}"
             raise NoCaptureError(f"{option} needs a capture, and {arguments.capture} is a folder: leave it out")
@@ -90,10 +91,31 @@ def _experiment(arguments: argparse.Namespace) -> int:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         raise NoSummaryError(f"{path}: expected the summary of a run of `gilscope bench`: {error}") from None
+    if arguments.format:
+        return _percentiles(arguments, folder, summary)
     name = arguments.output or str(folder / "report.html")
     with output.opened(name, force=arguments.force) as stream:
+        pages.write_captures(folder, anew=arguments.force)
         stream.write(pages.of_run(folder, summary))
     output.tell(name, "open it in a browser")
+    return 0
+
+
+def _percentiles(arguments: argparse.Namespace, folder: Path, summary: dict[str, Any]) -> int:
+    """The picture is written; of a plan with factors one for each point, numbered in the summary's order."""
+    from gilscope.report import percentile_plot
+
+    points = range(max(1, len(summary["points"])))
+    if arguments.output and len(points) > 1:
+        raise NoCaptureError(
+            f"-o names one picture, and the run has {len(points)} points with a picture each: leave it out"
+        )
+    for point in points:
+        number = f"-{point + 1}" if len(points) > 1 else ""
+        name = arguments.output or str(folder / f"percentiles{number}.svg")
+        with output.opened(name, force=arguments.force) as stream:
+            stream.write(percentile_plot.render(summary, point))
+        output.tell(name, "open it in a browser")
     return 0
 
 

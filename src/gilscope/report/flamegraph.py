@@ -17,7 +17,7 @@ from gilscope.report.layout import fitted, wrapped
 from gilscope.report.stacks import CAUSES, path, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gilscope.analysis.model import WeightedStack
     from gilscope.capture import Code
@@ -39,17 +39,27 @@ _CUT = "\N{HORIZONTAL ELLIPSIS}"
 _TITLE_COLUMNS = 72
 _SUBTITLE_COLUMNS, _SUBTITLE_LINES, _SUBTITLE_PX = 190, 3, 15
 _LINES_SHOWN = 5
-_SHADES = 4
-# Hues that stay apart with any colour vision, and how much of the colour there is, in %: no fault of the code is pale.
-_HUES = {"gil_wait": (16, 100), "on_cpu": (45, 100), "blocked": (205, 100), "stopped": (205, 25)}
+# As page/src/style.css has them: of each cause three shades, which differ from those of the others in lightness too.
+_LIGHT = {
+    "gil_wait": ("#c37955", "#c07e51", "#cd7a60"),
+    "on_cpu": ("#ffe08e", "#f9e674", "#ffe3ba"),
+    "blocked": ("#7caed4", "#86aed8", "#79b4d7"),
+    "stopped": ("#bdc6cf", "#c1c8d2", "#c0cbd3"),
+}
+_DARK = {
+    "gil_wait": ("#8b3e1c", "#834011", "#8b3521"),
+    "on_cpu": ("#80641b", "#756618", "#835d1a"),
+    "blocked": ("#03466d", "#15426c", "#024362"),
+    "stopped": ("#28313b", "#282f3a", "#232e37"),
+}
+_SHADES = 3
 
 
-def _fills(saturation: int, lightness: int, step: int) -> str:
+def _fills(shades: Mapping[str, Sequence[str]]) -> str:
     return "".join(
-        f".gilscope-flame .{cause}{shade} rect"
-        f"{{fill:hsl({hue} {saturation * strength // 100}% {lightness + step * shade}%)}}\n"
-        for cause, (hue, strength) in _HUES.items()
-        for shade in range(_SHADES)
+        f".gilscope-flame .{cause}{shade} rect{{fill:{colour}}}\n"
+        for cause, colours in shades.items()
+        for shade, colour in enumerate(colours)
     )
 
 
@@ -67,7 +77,7 @@ _STYLE = f"""
 .gilscope-flame .slim rect{{stroke-width:.25}}
 .gilscope-flame .cause text{{font-weight:700}}
 .gilscope-flame .word rect{{fill:#e4e4e4}}
-{_fills(88, 70, 4)}
+{_fills(_LIGHT)}
 .gilscope-flame .up{{opacity:.55}}
 .gilscope-flame .f:hover rect,.gilscope-flame .f:focus-visible rect{{stroke:#000;stroke-width:2}}
 .gilscope-flame .hit rect{{fill:#d04fd8}}
@@ -81,7 +91,7 @@ width:fit-content;margin-left:auto;padding-left:8px}}
 .gilscope-flame .quiet,.gilscope-flame .none{{fill:#9a9a9a}}
 .gilscope-flame .f rect{{stroke:#16181b}}
 .gilscope-flame .word rect{{fill:#3a3d42}}
-{_fills(52, 31, 4)}
+{_fills(_DARK)}
 .gilscope-flame .f:hover rect,.gilscope-flame .f:focus-visible rect{{stroke:#fff}}
 .gilscope-flame .hit rect{{fill:#b23bbb}}
 }}

@@ -107,7 +107,18 @@ def picture(svg: str, words: str) -> Markup:
     """Return a picture as an image, in which nothing moves and no script runs; words say what it is."""
     source = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode('ascii')}"
     image = element("img", class_="still", src=source, alt=words)
-    return element("div", image, class_="wide", tabindex="0", role="region", aria_label="Picture")
+    return element("div", image, class_="wide", tabindex="0", role="region", aria_label=f"Picture: {words}")
+
+
+def flame_graph(data: object = None, name: str | None = None) -> Markup:
+    """Return where the script draws a flame graph; hidden until it does.
+
+    Args:
+        data: of `page_data.flame_data` or `compared_data`; None: the page's own.
+        name: tells it from others on the page.
+    """
+    own = "" if data is None else element("script", as_script(data), type="application/json")
+    return element("div", own, data_picture="flame", data_name=name, hidden=True)
 
 
 def _template() -> str:

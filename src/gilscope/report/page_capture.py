@@ -6,16 +6,26 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gilscope.analysis.durations import counted, percent, spoken
+from gilscope.analysis.intervals import BLOCK_NS, FEWEST_BLOCKS
 from gilscope.report import flamegraph, page
 from gilscope.report.markup import Markup, element, joined
 from gilscope.report.page_data import capture_data
 from gilscope.report.stack_lines import Files, stack_lines
-from gilscope.report.words import capitalised, parts_rows, unseen_lines, waits_in_words
+from gilscope.report.words import (
+    IN_BRACKETS,
+    capitalised,
+    export_rows,
+    intervals_in_words,
+    intervals_told,
+    parts_rows,
+    unseen_lines,
+    waits_in_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gilscope.analysis.model import Analysis, LoopAccount, Parts, Percentiles, Stall, Wait
+    from gilscope.analysis.model import Analysis, Exports, LoopAccount, Parts, Percentiles, Stall, Wait
     from gilscope.capture import Stack
 
 # In one stall; more are counted.
@@ -26,6 +36,10 @@ _WAITS = 12
 _THREADS = 30
 # In the picture for readers without scripts, which carries its stacks a second time.
 _STILL_STACKS = 40
+_EXPORTS_LANE = (
+    "Span exports are requests of gilscope's span processors to their collectors, retries included; they need no GIL. "
+    "Those of which the collector did not accept every span are below, with stripes."
+)
 _SPLIT = {
     "gil-wait": "GIL wait",
     "on-cpu": "on CPU",
@@ -49,6 +63,7 @@ def render(analysis: Analysis, timeline: dict[str, Any], title: str, made: str) 
         element("h1", f"Stalls of {title}"),
         element("p", capitalised(analysis.verdict) + ".", class_="verdict"),
         page.figures(_figures(analysis)),
+        element("p", IN_BRACKETS, class_="quiet") if analysis.intervals else "",
     ]
     sections = [
         page.section("What was not seen", *_unseen(analysis)),
@@ -62,32 +77,40 @@ def render(analysis: Analysis, timeline: dict[str, Any], title: str, made: str) 
         page.section("Worst stalls", *_stalls(analysis, files), identity="stalls"),
         page.section("Findings", *_findings(analysis)) if analysis.findings else "",
         page.section("Threads and the GIL", *_threads(analysis)),
+        page.section("Spans exported", *_exports(analysis.exports)) if analysis.exports else "",
         page.section("How this was made", _made(analysis, made)),
     ]
     return page.render(f"gilscope: {title}", header, sections, capture_data(analysis, timeline))
 
 
 def _figures(analysis: Analysis) -> Iterator[tuple[str, str, str]]:
-    facts = analysis.facts
+    facts, sure = analysis.facts, analysis.intervals
+    rates, shares, p99s = intervals_in_words(sure)
     worst = analysis.loops[0] if analysis.loops else None
-    minutes = facts.duration_ns / 60e9
-    rate = f"{analysis.stall_count / minutes:,.0f} a minute" if minutes else "none"
+    rate = f"{analysis.stalls_per_minute:,.0f} a minute{rates}"
     yield "Stalls", f"{analysis.stall_count:,}", f"{rate}; iterations of {spoken(facts.threshold_ns)} or more"
     share = percent(analysis.stalled_ns, facts.duration_ns)
-    yield "Time stalled", share, f"{spoken(analysis.stalled_ns)} of {spoken(facts.duration_ns)}"
+    yield "Time stalled", share, f"{spoken(analysis.stalled_ns)} of {spoken(facts.duration_ns)}{shares}"
     stalls = worst.stalls if worst else None
     spread = f"half of them under {spoken(stalls.p50_ns)}" if stalls and stalls.count else "no stall"
+    if sure:
+        shortest, longest = map(spoken, sure.longest_ns)
+        spread += f"; longest iteration of each {spoken(sure.block_ns)}: {shortest} to {longest}"
     yield "Longest stall", spoken(analysis.longest_stall_ns), spread
     if worst is None:
         yield "Loop iteration, p99", "none", "no event loop was seen"
         return
     found = worst.iterations
     spread = f"p50 {spoken(found.p50_ns)}, p99.9 {spoken(found.p999_ns)}; {found.count:,} iterations"
-    yield "Loop iteration, p99", spoken(found.p99_ns), spread
+    yield "Loop iteration, p99", spoken(found.p99_ns), f"{p99s} {spread}".strip()
 
 
 def _unseen(analysis: Analysis) -> Iterator[Markup]:
-    yield element("ul", *(element("li", line) for line in unseen_lines(analysis.unseen, analysis.stalled_ns)))
+    lines = unseen_lines(analysis.unseen, analysis.stalled_ns)
+    if analysis.intervals is None and analysis.loops:
+        needed, had = spoken(FEWEST_BLOCKS * BLOCK_NS), spoken(analysis.facts.duration_ns)
+        lines.append(f"how far the figures can be trusted: intervals need {needed} or more, and this is {had}")
+    yield element("ul", *(element("li", line) for line in lines))
 
 
 def _timeline(analysis: Analysis) -> Iterator[Markup]:
@@ -97,15 +120,18 @@ def _timeline(analysis: Analysis) -> Iterator[Markup]:
         f"{threshold} or longer. Below it is when the loop waited for the GIL, and then who had the GIL, one lane for "
         "each thread. A red block above an orange one is a loop that could not run; the thread that has the GIL in "
         "that time is the one that kept it from running.",
-        "Drag to select a stretch: flame graph, table and percentiles then show this stretch alone. Click a red block "
-        "to see what it was made of. Ctrl and the wheel zoom, Shift and drag (or one finger) move. With the keyboard: "
-        "arrows, plus, minus, Home; Shift and arrows select; Enter opens a stall; Escape drops the selection.",
+        "Drag to select a stretch: percentiles, where the stalled time went, flame graph and table then show this "
+        "stretch alone. Click a red block to see what it was made of. Ctrl and the wheel zoom, Shift and drag (or one "
+        "finger) move. With the keyboard: arrows, plus, minus, Home; Shift and arrows select; Enter opens a stall; "
+        "Escape drops the selection.",
+        *([_EXPORTS_LANE] if analysis.exports else []),
         "Blocks are exact. What is too short for a block is drawn as height: how much of that moment it covered. "
         "Stalls, and what happened in them, are never merged.",
     )
     yield element("div", data_picture="timeline", hidden=True)
     yield element("noscript", element("p", "The timeline needs scripts. The tables below do not.", class_="quiet"))
     yield element("p", data_told="percentiles", aria_live="polite")
+    yield element("div", data_told="parts")
 
 
 def _loop(loop: LoopAccount, analysis: Analysis) -> Iterator[Markup]:
@@ -165,14 +191,21 @@ def _flame(analysis: Analysis, title: str) -> Iterator[Markup]:
         "Click a frame, or press Enter on it, to zoom; the rows above it lead back. `Innermost frame first` turns the "
         "graph around: what ran, and below it who called it. Search marks functions and files and says how much of the "
         "stalled time they are.",
-        f"With a stretch selected, the graph is of the stalls told below that lie in it: {len(analysis.stalls)} of "
-        f"{analysis.stall_count:,}.",
+        "With a stretch selected, the graph is of all stalls that reach into it, each with its whole length"
+        + _together(analysis)
+        + ".",
     )
-    yield element("div", data_picture="flame", hidden=True)
+    yield page.flame_graph()
     if analysis.stall_stacks:
         yield element("noscript", _still(analysis, title))
     else:
         yield element("p", "No stalls, so there is nothing to draw.")
+
+
+def _together(analysis: Analysis) -> str:
+    """Return how many stalls can only be shown together; nothing where each can be shown by itself."""
+    most = max((group.stalls for group in analysis.stall_groups), default=1)
+    return f"; neighbours are kept together, up to {most} of them, as there are so many" if most > 1 else ""
 
 
 def _still(analysis: Analysis, title: str) -> Markup:
@@ -354,6 +387,11 @@ def _threads(analysis: Analysis) -> Iterator[Markup]:
     )
 
 
+def _exports(exports: Exports) -> Iterator[Markup]:
+    rows = ((capitalised(name), value) for name, value in export_rows(exports))
+    yield page.table("What the span processors of gilscope sent", ("what", "how much"), rows)
+
+
 def _made(analysis: Analysis, made: str) -> Markup:
     facts = analysis.facts
     cut = "" if facts.complete else "; cut off, as the recording was not stopped in order"
@@ -364,6 +402,7 @@ def _made(analysis: Analysis, made: str) -> Markup:
         "Recorded": f"{spoken(facts.duration_ns)}, {facts.events:,} events{cut}",
         "Stall": f"an iteration of {spoken(facts.threshold_ns)} or more",
         "Switch interval": spoken(facts.switch_interval_ns),
+        "Intervals": intervals_told(analysis.intervals),
         "This page": made,
     }
     rows = (element("tr", element("th", name, scope="row"), element("td", value)) for name, value in told.items())

@@ -9,7 +9,7 @@ from gilscope.analysis.durations import counted, percent, spoken
 from gilscope.report import page
 from gilscope.report.markup import Markup, element, joined
 from gilscope.report.page_data import compared_data
-from gilscope.report.words import capitalised, unseen_lines
+from gilscope.report.words import IN_BRACKETS, capitalised, intervals_in_words, intervals_told, unseen_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ def render(compared: Compared, made: str) -> str:
         element("h1", title),
         element("p", _verdict(compared), class_="verdict"),
         page.figures(_figures(compared)),
+        element("p", IN_BRACKETS, class_="quiet") if any(side.intervals for _, side in _sides(compared)) else "",
     ]
     sections = [
         page.section("What each says", *_verdicts(compared)),
@@ -62,19 +63,21 @@ def _per_second(analysis: Analysis) -> int:
 
 
 def _figures(compared: Compared) -> Iterator[tuple[str, str, str]]:
-    now, before = compared.analysis, compared.against
-    was = f"in {compared.against_name}"
-    for name, value, other in (
-        ("Stalls", f"{now.stall_count:,}", f"{before.stall_count:,}"),
-        (
-            "Time stalled",
-            percent(now.stalled_ns, now.facts.duration_ns),
-            percent(before.stalled_ns, before.facts.duration_ns),
-        ),
-        ("Longest stall", spoken(now.longest_stall_ns), spoken(before.longest_stall_ns)),
-        ("Loop iteration, p99", _p99(now), _p99(before)),
-    ):
-        yield name, value, f"{other} {was}"
+    now, before = (_told(analysis) for _, analysis in _sides(compared))
+    for name, (value, interval) in now.items():
+        was, other = before[name]
+        yield name, value, (f"{interval}; " if interval else "") + f"{was}{other} in {compared.against_name}"
+
+
+def _told(analysis: Analysis) -> dict[str, tuple[str, str]]:
+    """Return the figures, each with its interval."""
+    rates, shares, p99s = intervals_in_words(analysis.intervals)
+    return {
+        "Stalls a minute": (f"{analysis.stalls_per_minute:,.0f}", rates),
+        "Time stalled": (percent(analysis.stalled_ns, analysis.facts.duration_ns), shares),
+        "Longest stall": (spoken(analysis.longest_stall_ns), ""),
+        "Loop iteration, p99": (_p99(analysis), p99s),
+    }
 
 
 def _p99(analysis: Analysis) -> str:
@@ -90,12 +93,12 @@ def _flame(compared: Compared) -> Iterator[Markup]:
     yield page.how_to_read(
         f"Both recordings in one graph. Width is the larger of the two stalled times, of each second of recording, so "
         f"that recordings of different length compare. Red is more in {compared.name} than in "
-        f"{compared.against_name}, blue is less, strong colours are changes of more than a tenth of all, and grey is "
-        "about the same. The table has the changes as numbers with a sign.",
+        f"{compared.against_name}, blue with stripes is less, strong colours are changes of more than a tenth of all, "
+        "and grey is about the same. The table has the changes as numbers with a sign.",
         "Click a frame, or press Enter on it, to zoom; Escape leads back. Functions match by name, file and "
         "first line.",
     )
-    yield element("div", data_picture="flame", hidden=True)
+    yield page.flame_graph()
     yield element("noscript", element("p", "The graph of the change needs scripts; the figures above do not."))
 
 
@@ -127,4 +130,7 @@ def _made(compared: Compared, made: str) -> Markup:
         for name, side in _sides(compared)
     ]
     table = page.table("What was recorded", ("capture", "command", "length", "events"), rows, numbers=2)
-    return joined([table, element("p", made)])
+    intervals = (
+        element("p", f"Intervals of {name}: {intervals_told(side.intervals)}") for name, side in _sides(compared)
+    )
+    return joined([table, *intervals, element("p", made)])

@@ -11,39 +11,38 @@ from gilscope.report.markup import Markup
 from gilscope.report.stacks import CAUSES, path, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Sequence
 
-    from gilscope.analysis.model import Analysis, Stall
+    from gilscope.analysis.model import Analysis, StallGroup
     from gilscope.capture import Frame
 
 
 _NO_STACK = Stack((), truncated=False)
 _CAUSE_ORDER = list(CAUSES)
+# Of 30 frames each: half a megabyte.
+_MOST_STACKS = 2_000
+_NS_PER_US = 1000
 # So that two recordings of different length can be compared.
 _PER_S = 1_000_000_000
 
 
 def capture_data(analysis: Analysis, timeline: dict[str, Any]) -> dict[str, Any]:
     """Return the data of a page about one capture; `page/src/model.ts` says what is in it."""
-    tables = _Tables()
-    weights = [tables.weight(stack) for stack in analysis.stall_stacks]
-    stalls = [
-        {
-            "start_ns": stall.since_start_ns,
-            "wall_ns": stall.wall_ns,
-            "weights": [tables.weight(stack) for stack in _of_stall(stall)],
-        }
-        for stall in analysis.stalls
-    ]
     facts = analysis.facts
+    drawn, places = _drawn(analysis.stall_stacks)
     return {
-        **tables.told(),
-        "weights": weights,
-        "stalls": stalls,
+        **_flame(drawn),
+        "stalls": [{"start_ns": stall.since_start_ns, "wall_ns": stall.wall_ns} for stall in analysis.stalls],
+        "groups": [_group(group, places) for group in analysis.stall_groups],
         "timeline": timeline,
         "duration_ns": facts.duration_ns,
         "threshold_ns": facts.threshold_ns,
     }
+
+
+def flame_data(analysis: Analysis) -> dict[str, Any]:
+    """Return the data of the flame graph of a capture's stalls, where it is one of several on a page."""
+    return _flame(_drawn(analysis.stall_stacks)[0])
 
 
 def compared_data(analysis: Analysis, against: Analysis) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def compared_data(analysis: Analysis, against: Analysis) -> dict[str, Any]:
     tables = _Tables()
     sums: dict[tuple[int, int, int], list[int]] = {}
     for side, known in enumerate((analysis, against)):
-        for stack in known.stall_stacks:
+        for stack in _drawn(known.stall_stacks)[0]:
             cause, thread, number, ns = tables.weight(stack)
             both = sums.setdefault((cause, thread, number), [0, 0])
             both[side] += ns * _PER_S // max(known.facts.duration_ns, 1)
@@ -71,23 +70,35 @@ def as_script(data: object) -> Markup:
     return Markup(text)
 
 
-def _of_stall(stall: Stall) -> Iterator[WeightedStack]:
-    """Yield what a stall is made of, as `Analysis.stall_stacks` has it of all of them; sums up to its length."""
-    parts, told_ns, handed_ns = stall.parts, 0, 0
-    for wait in stall.waits:
-        for holder in wait.holders:
-            yield WeightedStack("gil_wait", holder.name, holder.stack, holder.ns)
-            told_ns += holder.ns
-    if handed_ns := parts.handing_over_ns:
-        yield WeightedStack("gil_wait", "(handing over)", _NO_STACK, handed_ns)
-    if parts.unknown_holder_ns:
-        yield WeightedStack("gil_wait", "(unknown holder)", _NO_STACK, parts.unknown_holder_ns)
-    rest_ns = parts.gil_wait_ns - told_ns - handed_ns - parts.unknown_holder_ns
-    if rest_ns > 0:
-        yield WeightedStack("gil_wait", "(further short waits)", _NO_STACK, rest_ns)
-    for cause, times in (("on_cpu", stall.on_cpu), ("blocked", stall.blocked), ("stopped", stall.stopped)):
-        for time in times:
-            yield WeightedStack(cause, stall.loop_name, time.stack, time.ns)
+def _drawn(stacks: Sequence[WeightedStack]) -> tuple[list[WeightedStack], list[int]]:
+    """Return the stacks that are drawn, and for each of all stacks its place among them.
+
+    The heaviest are drawn; what the others of a cause cost together comes behind them.
+    """
+    drawn, places = list(stacks[:_MOST_STACKS]), list(range(min(len(stacks), _MOST_STACKS)))
+    rest: dict[str, int] = {}
+    for stack in stacks[_MOST_STACKS:]:
+        rest[stack.cause] = rest.get(stack.cause, 0) + stack.ns
+    at = {cause: len(drawn) + place for place, cause in enumerate(rest)}
+    places += [at[stack.cause] for stack in stacks[_MOST_STACKS:]]
+    return drawn + [WeightedStack(cause, "(lighter stacks)", _NO_STACK, ns) for cause, ns in rest.items()], places
+
+
+def _flame(drawn: Sequence[WeightedStack]) -> dict[str, Any]:
+    tables = _Tables()
+    weights = [tables.weight(stack) for stack in drawn]
+    return {**tables.told(), "weights": weights}
+
+
+def _group(group: StallGroup, places: Sequence[int]) -> list[int]:
+    """Return start, length, how many stalls; then places of weights, and the time of each. Microseconds."""
+    sums: dict[int, int] = {}
+    for place, ns in group.weights:
+        sums[places[place]] = sums.get(places[place], 0) + ns
+    told = [group.since_start_ns // _NS_PER_US, -(-group.duration_ns // _NS_PER_US), group.stalls]
+    for place, ns in sums.items():
+        told += [place, max(1, round(ns / _NS_PER_US))]
+    return told
 
 
 class _Tables:

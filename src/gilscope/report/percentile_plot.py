@@ -31,10 +31,10 @@ _MARKS = (50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
 _LOOKS = (
     ("#0072b2", "#56b4e9", ""),
     ("#009e73", "#3ccfa4", "7 3"),
-    ("#d55e00", "#ff8a3d", ""),
+    ("#d55e00", "#ff8a3d", "14 4"),
     ("#a8518a", "#e29ccb", "2 3"),
-    ("#1b1b1b", "#f0f0f0", ""),
-    ("#8a6d00", "#e6c84f", "9 3 2 3"),
+    ("#1b1b1b", "#f0f0f0", "9 3 2 3"),
+    ("#8a6d00", "#e6c84f", "14 3 2 3 2 3"),
 )
 
 
@@ -57,7 +57,7 @@ _STYLE = f"""
 .gilscope-percentiles .name{{font-weight:600}}
 {_colours(0)}
 @media (prefers-color-scheme:dark){{
-.gilscope-percentiles{{background:#16181b}}
+.gilscope-percentiles{{background:#14171a}}
 .gilscope-percentiles text{{fill:#eee}}
 .gilscope-percentiles .quiet,.gilscope-percentiles .none{{fill:#a8a8a8}}
 .gilscope-percentiles .grid{{stroke:#33373c}}

@@ -8,7 +8,7 @@ from gilscope.analysis.durations import percent, spoken
 from gilscope.report.layout import bar, fitted, padded, wrapped
 from gilscope.report.stack_lines import Files, stack_lines
 from gilscope.report.stacks import printable
-from gilscope.report.words import capitalised, parts_rows, unseen_lines, waits_in_words
+from gilscope.report.words import capitalised, export_rows, parts_rows, unseen_lines, waits_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +36,7 @@ def render(analysis: Analysis, width: int = 100) -> str:
         *_heading(f"Worst stalls ({len(stalls)} of {analysis.stall_count:,})" if stalls else ""),
         *(line for number, stall in enumerate(stalls, 1) for line in _stall(number, stall, files, width)),
         *_threads(analysis),
+        *_exports(analysis),
         *_unseen(analysis.unseen, analysis.stalled_ns, width),
     ]
     return "".join(fitted(printable(line), width).rstrip() + "\n" for line in lines)
@@ -195,6 +196,12 @@ def _threads(analysis: Analysis) -> Iterator[str]:
             f"{_length(waits, waits.p50_ns):>13}{_length(waits, waits.p99_ns):>10}{_length(waits, waits.max_ns):>10}"
         )
         yield f"{padded(printable(thread.name), 31)} {held}{waited}"
+
+
+def _exports(analysis: Analysis) -> Iterator[str]:
+    yield from _heading("Spans exported" if analysis.exports else "")
+    for name, value in export_rows(analysis.exports) if analysis.exports else ():
+        yield f"{capitalised(name):<38}{value}"
 
 
 def _length(lengths: Percentiles, ns: int) -> str:

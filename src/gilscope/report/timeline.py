@@ -34,6 +34,11 @@ _LONGEST_STEP = 255
 _THREADS = 8
 _US = 1000
 
+_OF_ALL = {"collections": "garbage collection", "exports": "span exports", "refusals": "  not accepted"}
+_OF_THREADS = frozenset({"iterations", "waits", "holds"})
+# Few, and each is asked for, however short it was.
+_NEVER_MERGED = frozenset({"exports", "refusals"})
+
 _Lane = tuple[str, int]
 
 
@@ -43,6 +48,7 @@ def timeline(capture: Recorded, analysis: Analysis) -> dict[str, Any]:
     lanes, sizes_at = _read(capture, facts.started_ns)
     cell_ns = max(1, -(-facts.duration_ns // _CELLS))
     stalls = _stalls(lanes, facts.threshold_ns)
+    shortest_ns = defaultdict(lambda: cell_ns, dict.fromkeys(_NEVER_MERGED, 0))
     names = {thread.thread: thread.name for thread in analysis.threads}
     names |= {loop.thread: loop.name for loop in analysis.loops}
     return {
@@ -50,7 +56,11 @@ def timeline(capture: Recorded, analysis: Analysis) -> dict[str, Any]:
         "size_steps_per_octave": _STEPS_PER_OCTAVE,
         "iterations": _sizes(sizes_at, cell_ns),
         "lanes": [
-            {"label": label, "kind": kind, **_drawn(lanes[kind, thread], stalls, facts.threshold_ns, cell_ns)}
+            {
+                "label": label,
+                "kind": kind,
+                **_drawn(lanes[kind, thread], stalls, facts.threshold_ns, shortest_ns[kind], cell_ns),
+            }
             for kind, thread, label in _shown(lanes, analysis, names)
         ],
     }
@@ -58,24 +68,27 @@ def timeline(capture: Recorded, analysis: Analysis) -> dict[str, Any]:
 
 def _read(capture: Recorded, started_ns: int) -> tuple[dict[_Lane, array[int]], array[int]]:
     """Return starts and lengths by lane, one after the other; and those of all iterations."""
-    kinds = {
+    kinds: dict[int, str] = {
         EventKind.ITERATION: "iterations",
         EventKind.WAIT: "waits",
         EventKind.RUN: "holds",
         EventKind.COLLECTION: "collections",
+        EventKind.EXPORT: "exports",
     }
     lanes: defaultdict[_Lane, array[int]] = defaultdict(lambda: array("q"))
     iterations: array[int] = array("q")
     for event in capture.events():
-        kind = kinds.get(EventKind(event.kind))
+        kind = kinds.get(event.kind)
         # Times that no clock has told make no picture.
         start_ns = event.start_ns - started_ns
         if kind is None or start_ns < 0 or not 0 <= event.duration_ns < 1 << 62:
             continue
-        thread = 0 if kind == "collections" else event.thread
+        thread = event.thread if kind in _OF_THREADS else 0
         lanes[kind, thread].extend((start_ns, event.duration_ns))
         if kind == "iterations":
             iterations.extend((start_ns, event.duration_ns))
+        elif kind == "exports" and event.b:
+            lanes["refusals", 0].extend((start_ns, event.duration_ns))
     return lanes, iterations
 
 
@@ -106,12 +119,13 @@ def _shown(lanes: dict[_Lane, array[int]], analysis: Analysis, names: dict[int, 
     holders = [thread.thread for thread in analysis.threads if ("holds", thread.thread) in lanes]
     for thread in holders[:_THREADS]:
         yield "holds", thread, f"GIL: {printable(names.get(thread, '?'))}"
-    if ("collections", 0) in lanes:
-        yield "collections", 0, "garbage collection"
+    for kind, label in _OF_ALL.items():
+        if (kind, 0) in lanes:
+            yield kind, 0, label
 
 
 def _drawn(
-    spans: array[int], stalls: Sequence[tuple[int, int]], threshold_ns: int, cell_ns: int
+    spans: array[int], stalls: Sequence[tuple[int, int]], threshold_ns: int, shortest_ns: int, cell_ns: int
 ) -> dict[str, list[int]]:
     starts = [start for start, _ in stalls]
     exact: list[tuple[int, int]] = []
@@ -119,7 +133,7 @@ def _drawn(
     for start, length in _pairs(spans):
         place = bisect_right(starts, start + length) - 1
         in_stall = place >= 0 and stalls[place][1] >= start
-        (exact if in_stall or length >= cell_ns else merged).append((start, length))
+        (exact if in_stall or length >= shortest_ns else merged).append((start, length))
     if len(exact) > _MOST_SPANS:
         exact.sort(key=lambda span: -span[1])
         kept = max(_MOST_SPANS, sum(length >= threshold_ns for _, length in exact))

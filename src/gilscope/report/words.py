@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gilscope.analysis.durations import counted, percent, spoken
+from gilscope.analysis.intervals import BLOCK_NS, DRAWS, FEWEST_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gilscope.analysis.model import Convoy, Parts, Unseen
+    from gilscope.analysis.model import Convoy, Exports, Intervals, Parts, Unseen
 
+IN_BRACKETS = "In brackets are 95 % intervals; how they were made is told at the end."
 _HOLDERS = 5
 _SHAPES = {
     "convoy": "many waits of one switch interval each: the holder runs Python code",
@@ -59,6 +61,47 @@ def parts_rows(every: Parts, stalled: Parts) -> Iterator[tuple[str, int, int]]:
     for name, all_ns, stalled_ns in rows:
         if all_ns or stalled_ns or not name.startswith(" "):
             yield name, all_ns, stalled_ns
+
+
+def intervals_in_words(sure: Intervals | None) -> tuple[str, str, str]:
+    """Return the intervals of stalls a minute, the share stalled, and the p99 of iterations; empty where there is none.
+
+    Of what never happened no draw tells how often it may.
+    """
+    if sure is None:
+        return "", "", ""
+    rates, shares = sure.stalls_per_minute, [100 * end for end in sure.stalled_share]
+    low, high = map(spoken, sure.iteration_p99_ns)
+    return (
+        f" [{rates[0]:,.0f} to {rates[1]:,.0f}]" if rates[1] else "",
+        f" [{shares[0]:.2g} to {shares[1]:.2g} %]" if shares[1] else "",
+        f" [{low} to {high}]",
+    )
+
+
+def intervals_told(sure: Intervals | None) -> str:
+    """Return how the intervals were made."""
+    if sure is None:
+        return f"none: they need {FEWEST_BLOCKS} blocks of {spoken(BLOCK_NS)}"
+    return (
+        f"of 95 %, by the bootstrap: {sure.blocks} blocks of {spoken(sure.block_ns)} were drawn from the recording's "
+        f"{sure.blocks}, with replacement, {DRAWS:,} times, and a figure is that of the drawn blocks together. They "
+        "say what another recording of this length would show under the same load. With few blocks they are somewhat "
+        "too narrow. The longest has no interval: it is told for each block."
+    )
+
+
+def export_rows(exports: Exports) -> Iterator[tuple[str, str]]:
+    """Yield what is told of the spans that were exported, and how much or many."""
+    refused = f", {exports.requests_not_accepted:,} of them not accepted in full" * (exports.requests_not_accepted > 0)
+    yield "requests", f"{exports.requests:,}{refused}"
+    yield "spans sent", f"{exports.sent_spans:,}" + f", {exports.refused_spans:,} refused" * (exports.refused_spans > 0)
+    yield "bytes sent", f"{exports.sent_bytes:,}"
+    yield "longest request", spoken(exports.longest_request_ns)
+    yield "queued at most", counted(exports.queued_most_spans, "span")
+    yield "exported, since the processors began", f"{exports.exported_spans:,}"
+    yield "dropped, likewise", f"{exports.dropped_spans:,}"
+    yield "failed, likewise", f"{exports.failed_spans:,}"
 
 
 def unseen_lines(unseen: Unseen, stalled_ns: int) -> list[str]:
