@@ -22,6 +22,7 @@ from gilscope.bench.cell import CellError, CellRunner
 from gilscope.bench.machine import Cores
 from gilscope.bench.plan import Plan
 from gilscope.bench.run import run
+from gilscope.bench.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,6 +235,23 @@ def test_cell_whose_receiver_dies_is_a_cell_with_a_problem(tmp_path: Path) -> No
 
     plan = plan_of(env={"OTEL_EXPORTER_OTLP_TIMEOUT": "1"})
     assert "lost in the middle" in run_one(plan, tmp_path, kill)["problems"][0]
+
+
+def test_arm_that_loses_spans_without_a_word_is_found_out(tmp_path: Path) -> None:
+    """Its cell is in no figure: what it costs is the cost of sending less."""
+    facts = CellRunner(Cores.here(), lambda _: None).run(plan_of(app=f"{APP}:lossy"), "native", "measured", tmp_path)
+    assert facts["spans"]["unaccounted"] == pytest.approx(facts["spans"]["made"] / 5, abs=1)
+    assert any("spans are missing, and nobody counts them" in problem for problem in facts["problems"])
+
+
+@pytest.mark.soak  # half a minute: it takes blocks to tell
+def test_arm_that_keeps_the_loop_is_found_out(tmp_path: Path) -> None:
+    """Five milliseconds a span are beyond the noise, and the answer says which arm is slower."""
+    run(plan_of(app=f"{APP}:keeping_the_loop", repeats=4), tmp_path, lambda _: None)
+    summary: Any = summarize(tmp_path)
+    (pair,) = (one for one in summary["points"][0]["pairs"] if (one["arm"], one["figure"]) == ("batch", "p50_ms"))
+    assert pair["beyond_noise"]
+    assert pair["difference"]["value"] >= 15
 
 
 def test_run_that_is_interrupted_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:

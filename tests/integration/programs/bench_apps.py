@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
 from opentelemetry import trace
+
+import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -115,6 +118,36 @@ def exporting_nothing() -> FastAPI:
     from opentelemetry.sdk.trace import SpanProcessor
 
     trace.set_tracer_provider(_provider(SpanProcessor()))
+    return _answering()
+
+
+def lossy() -> FastAPI:
+    """Return one in which a NativeSpanProcessor loses every fifth span without a word."""
+    from gilscope import NativeSpanProcessor
+
+    class Lossy(NativeSpanProcessor):
+        numbers = itertools.count()
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            honest = self.on_end
+            self.on_end = lambda span: honest(span) if next(self.numbers) % 5 else None  # type: ignore[method-assign]
+
+    gilscope.NativeSpanProcessor = Lossy  # type: ignore[misc]
+    return _answering()
+
+
+def keeping_the_loop() -> FastAPI:
+    """Return one in which a BatchSpanProcessor takes five milliseconds for each span."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    honest = BatchSpanProcessor.on_end
+
+    def on_end(processor: BatchSpanProcessor, span: Any) -> None:
+        block(0.005)
+        honest(processor, span)
+
+    BatchSpanProcessor.on_end = on_end  # type: ignore[method-assign, assignment]
     return _answering()
 
 
