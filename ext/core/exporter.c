@@ -26,7 +26,7 @@ enum { THREAD_STACK_BYTES = 1 << 20 };
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static gs_exporter *all;
 static uint32_t made_count;
-static _Atomic(gs_export_observer) observer;
+static _Atomic(gs_export_observer) observed_by;
 static pthread_once_t fork_hooks_once = PTHREAD_ONCE_INIT;
 
 static void init_sync(gs_exporter *self) {
@@ -460,14 +460,14 @@ void gs_exporter_free(gs_exporter *self) {
 
 /* ---- counting ---- */
 
-void gs_exporter_observe(gs_export_observer told) {
+void gs_exporter_observe(gs_export_observer observer) {
     /* release, pairs with the acquire in gs_exporter_observer: what the observer needs is there. */
-    atomic_store_explicit(&observer, told, memory_order_release);
+    atomic_store_explicit(&observed_by, observer, memory_order_release);
 }
 
 gs_export_observer gs_exporter_observer(void) {
     /* acquire, pairs with the release in gs_exporter_observe */
-    return atomic_load_explicit(&observer, memory_order_acquire);
+    return atomic_load_explicit(&observed_by, memory_order_acquire);
 }
 
 void gs_exporter_get_stats(gs_exporter *self, gs_exporter_stats *stats) {

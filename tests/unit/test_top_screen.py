@@ -241,7 +241,7 @@ def test_damage_is_told_of_and_what_follows_is_shown(tmp_path: Path) -> None:
         async with shown(path, interval_s=0.1) as pilot:
             writer.content += b"damaged" * 10
             writer.events(*second(20)).write(path)
-            return await until(pilot, lambda text: "21 s, being recorded" in text)
+            return await until(pilot, lambda text: "21 s, being recorded" in text and "problem" in text)
 
     assert "the capture has 1 problem, the last: chunk 3 at byte" in asyncio.run(look())
 
