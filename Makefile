@@ -58,15 +58,18 @@ test: build ## set everything up and run all tests (PYTEST_ARGS="-k ring")
 soak: build ## run the tests that take minutes: attach and detach a thousand times, a minute of churn, and their like
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
-# Not of attaching a thousand times and of forks: what ASan keeps of freed memory, and its slowness, are what fails there.
-SANITIZED_PROBE_TESTS := $(filter-out %_attach.py %_fork.py,$(wildcard tests/integration/test_probe_*.py tests/integration/test_watch*.py))
+# What runs native code. Not of attaching a thousand times and of forks: what ASan keeps of freed memory, and its slowness,
+# are what fails there.
+SANITIZED_TESTS := $(filter-out %_attach.py %_fork.py %_analysis.py,$(wildcard tests/property/test_*.py \
+    tests/integration/test_probe_*.py tests/integration/test_watch*.py)) \
+    tests/integration/test_export_faults.py tests/integration/test_recorded_exports.py
 
 .PHONY: test-sanitized
-test-sanitized: setup ## run the unit, property and probe tests on an extension built with ASan and UBSan
+test-sanitized: setup ## run the tests of native code on an extension built with ASan and UBSan
 	GILSCOPE_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build --build-lib build/sanitized
 	PYTHONPATH=build/sanitized PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(BIN)/python -m pytest $(wildcard tests/unit tests/property) $(SANITIZED_PROBE_TESTS) $(PYTEST_ARGS)
+	    $(BIN)/python -m pytest $(SANITIZED_TESTS) $(PYTEST_ARGS)
 
 .PHONY: demo
 demo: build ## set everything up, load the reference app with each way of exporting spans, and say what each costs
