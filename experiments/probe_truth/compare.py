@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from experiments.probe_truth.tools import ASKS_FOR_GIL, HAS_GIL
 from experiments.probe_truth.truth import Period
 from gilscope.capture import EventKind, open_capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from experiments.probe_truth.tools import Sample
     from experiments.probe_truth.truth import Truth
 
 LONG_NS = 1_000_000
@@ -26,7 +28,7 @@ class Claim:
     """What a tool says, by native thread ids.
 
     Attributes:
-        waits: of a thread, for the GIL.
+        waits: of a thread, for the GIL; empty if it does not tell.
         holds: of the GIL, by a thread; they do not overlap, and are in order.
         functions: for each hold, the names of the functions on the holder's stack; empty if it does not tell.
     """
@@ -37,13 +39,14 @@ class Claim:
 
 
 def of_capture(path: str) -> Claim:
-    """Return what a capture says.
+    """Return what a capture says; of a hold, the stack where it ended, and those that were sampled in it.
 
     Raises:
         ValueError: it is not complete.
     """
     claim = Claim()
-    stacks: list[int] = []
+    ends: list[int] = []
+    samples: dict[int, list[tuple[int, int]]] = {}
     with open_capture(path) as capture:
         events = list(capture.events())
         if capture.problems or capture.end is None or any(capture.end["lost"].values()):
@@ -53,14 +56,22 @@ def of_capture(path: str) -> Claim:
             period = Period(event.start_ns, event.end_ns, native.get(event.thread, 0))
             if event.kind == EventKind.WAIT:
                 claim.waits.append(period)
+            elif event.kind == EventKind.SAMPLE:
+                samples.setdefault(period.thread, []).append((event.start_ns, event.stack))
             elif event.kind == EventKind.RUN:
                 # Where in a run of several holds the GIL was free is not told, but for how long.
                 claim.holds.append(period._replace(end_ns=period.end_ns - event.a))
-                stacks.append(event.stack)
+                ends.append(event.stack)
         names = {
             number: frozenset(frame.code.name for frame in stack.frames) for number, stack in capture.stacks.items()
         }
-    claim.functions = [names.get(stack, frozenset()) for stack in stacks]
+    for of_thread in samples.values():
+        of_thread.sort()
+    for hold, end in zip(claim.holds, ends, strict=True):
+        of_thread = samples.get(hold.thread, [])
+        first, last = bisect_left(of_thread, (hold.start_ns, 0)), bisect_left(of_thread, (hold.end_ns, 0))
+        stacks = [end, *(stack for _, stack in of_thread[first:last])]
+        claim.functions.append(frozenset().union(*(names.get(stack, frozenset()) for stack in stacks)))
     return claim
 
 
@@ -73,6 +84,29 @@ def of_watchdog(sightings: Iterable[Sequence[Any]], loop: int) -> Claim:
         claim.waits.append(Period(since_ns, seen_ns, loop))
         if len(busy) == 1:
             claim.holds.append(Period(since_ns, seen_ns, busy[0]))
+    return claim
+
+
+def of_samples(samples: Iterable[Sample], interval_ns: int) -> Claim:
+    """Return what samples say: each stands for the time that is nearer to it than to those before and after it."""
+    claim = Claim()
+    waiting: dict[int, int] = {}
+    for sample in sorted(samples, key=lambda one: one.ns):
+        start_ns, end_ns = sample.ns - interval_ns // 2, sample.ns + interval_ns // 2
+        if sample.status & HAS_GIL:
+            since_ns = max(start_ns, claim.holds[-1].end_ns) if claim.holds else start_ns
+            claim.holds.append(Period(since_ns, max(since_ns, end_ns), sample.thread))
+            claim.functions.append(sample.functions)
+        if not sample.status & ASKS_FOR_GIL:
+            waiting.pop(sample.thread, None)
+            continue
+        # A sample that failed does not end a wait.
+        wait = waiting.get(sample.thread)
+        if wait is not None and start_ns - claim.waits[wait].end_ns < interval_ns:
+            claim.waits[wait] = claim.waits[wait]._replace(end_ns=end_ns)
+        else:
+            waiting[sample.thread] = len(claim.waits)
+            claim.waits.append(Period(start_ns, end_ns, sample.thread))
     return claim
 
 
@@ -162,14 +196,15 @@ def of_waits(truth: Truth, claim: Claim, functions: Mapping[int, str], loop: int
         if holder == 0:
             continue
         # Where two had it equally long, either is right.
-        is_right = best is not None and had[main_holder(wait, claim.holds)] >= had[holder] - EQUAL_NS
+        said = main_holder(wait, claim.holds)
+        is_right = best is not None and had[said] >= had[holder] - EQUAL_NS
         right.append(is_right)
         if wait.thread == loop:
             right_for_loop.append(is_right)
-        if claim.functions and is_right and holder in functions:
-            of_holder = [index for index in overlapping(wait, claim.holds) if claim.holds[index].thread == holder]
+        if claim.functions and is_right and said in functions:
+            of_holder = [index for index in overlapping(wait, claim.holds) if claim.holds[index].thread == said]
             longest = max(of_holder, key=lambda index: claim.holds[index].ns)
-            named.append(functions[holder] in claim.functions[longest])
+            named.append(functions[said] in claim.functions[longest])
     return {
         "waits": len(right),
         "found": percent(both_ns, waited_ns),

@@ -4,26 +4,29 @@
         ...
     events = oracle.events
 
-It needs root, tracefs, and an interpreter whose static functions are in its symbol table (`nm`). The probes are in the
-file, so every process that runs this interpreter hits them, a microsecond or two each; recorded is only the one asked
-for.
+It needs root, tracefs, and an interpreter whose static functions are in its symbol table, or in that of its debug
+package. The probes are in the file, so every process that runs this interpreter hits them, a microsecond or two each;
+recorded is only the one asked for.
 
-Source: Documentation/trace/uprobetracer.rst of Linux; Python/ceval_gil.h (3.10, 3.11), ceval_gil.c (3.12 to 3.14)
+Source: Documentation/trace/uprobetracer.rst of Linux; Python/ceval_gil.h (3.10, 3.11), ceval_gil.c (3.12 to 3.15)
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import subprocess
 import time
+from collections import Counter
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -31,12 +34,16 @@ if TYPE_CHECKING:
 TAKE, TAKEN, DROP, SWITCHED, SLEPT = "take", "taken", "drop", "switched", "sched_switch"
 """take_gil is entered; it returns, with the GIL; drop_gil is entered; a wait for somebody else to take it returns; the
 thread goes to sleep (the kernel's own event, here without those in which a thread only loses its core)."""
+SIGNALLED = "signalled"
+"""A condition is signalled: how drops are seen where the compiler has put drop_gil into its callers."""
 
 _PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 # For each core. An event takes some 40 bytes, and a busy loop makes 200,000 a second.
 _BUFFER_KB = 32 * 1024
 _NAME = "gilscope_oracle_"
-_LINE = re.compile(r"-(\d+) +\[\d+\] +(?:\S+ +)?(\d+)\.(\d{6}): (\w+):")
+_LINE = re.compile(r"-(\d+) +\[\d+\] +(?:\S+ +)?(\d+)\.(\d{6}): (\w+):(?:.* condition=(\w+))?")
+_FIRST_ARGUMENT = {"x86_64": "%di", "aarch64": "%x0"}
+_DEBUG_FILES = Path("/usr/lib/debug/.build-id")
 
 
 class OracleUnavailableError(RuntimeError):
@@ -81,8 +88,8 @@ class Oracle:
         self._instance = self._tracing / "instances" / self._group
         _remove_leftovers(self._tracing)
         try:
-            for name, (kind, path, offset) in probes.items():
-                _append(self._tracing / "uprobe_events", f"{kind}:{self._group}/{name} {path}:{offset:#x}")
+            for name, (kind, path, offset, fetched) in probes.items():
+                _append(self._tracing / "uprobe_events", f"{kind}:{self._group}/{name} {path}:{offset:#x} {fetched}")
             self._instance.mkdir()
             self._set("trace_clock", "mono")
             self._set("buffer_size_kb", str(_BUFFER_KB))
@@ -112,20 +119,48 @@ class Oracle:
             lost = re.search(r"^(?:overrun|dropped events): [1-9].*", stats.read_text(), re.MULTILINE)
             if lost is not None:
                 raise RuntimeError(f"the record has holes ({lost[0]}): ask for a shorter time")
-        events: list[GilEvent] = []
+        events: list[tuple[GilEvent, str | None]] = []
         with (self._instance / "trace").open() as lines:
             for line in lines:
                 match = _LINE.search(line)
                 if match is not None:
-                    thread, seconds, micros, what = match.groups()
-                    events.append(GilEvent(int(seconds) * 1_000_000_000 + int(micros) * 1_000, int(thread), what))
-        return events
+                    thread, seconds, micros, what, condition = match.groups()
+                    ns = int(seconds) * 1_000_000_000 + int(micros) * 1_000
+                    events.append((GilEvent(ns, int(thread), what), condition))
+        return drops_told(events)
 
     def _set(self, file: str, value: str) -> None:
         (self._instance / file).write_text(value)
 
     def _remove(self) -> None:
         _remove(self._tracing, self._group)
+
+
+def drops_told(events: Iterable[tuple[GilEvent, str | None]]) -> list[GilEvent]:
+    """Return events, each signal to the GIL's condition as a drop, and without other signals.
+
+    Whoever lets go of the GIL signals, and whoever takes it too, but to another condition and within take_gil: the
+    GIL's is the one that is signalled most outside of it.
+
+    Args:
+        events: in order, each with the condition that is signalled, if one is.
+    """
+    events = list(events)
+    taking: set[int] = set()
+    outside: Counter[str] = Counter()
+    for event, condition in events:
+        if event.what == TAKE:
+            taking.add(event.thread)
+        elif event.what == TAKEN:
+            taking.discard(event.thread)
+        elif condition is not None and event.thread not in taking:
+            outside[condition] += 1
+    gil = next((condition for condition, _ in outside.most_common(1)), None)
+    return [
+        event._replace(what=DROP) if event.what == SIGNALLED else event
+        for event, condition in events
+        if event.what != SIGNALLED or condition == gil
+    ]
 
 
 @cache
@@ -158,23 +193,34 @@ def _tracing() -> Path:
     raise OracleUnavailableError(f"this kernel has no uprobes, or no tracefs can be mounted at {_PLACES[0]}")
 
 
-def _probes() -> dict[str, tuple[str, str, int]]:
-    """Return for each event the kind of its probe (p at the entry, r at the return), the file, and the offset in it.
+def _probes() -> dict[str, tuple[str, str, int, str]]:
+    """Return for each event the kind of its probe (p at the entry, r at the return), file, offset and what to fetch.
 
     Raises:
         OracleUnavailableError: the interpreter's symbols are not to be had.
     """
     known = ctypes.cast(ctypes.pythonapi.PyEval_SaveThread, ctypes.c_void_p).value or 0
     path, _ = _in_file(known)
-    symbols = _symbols(path)
-    missing = [name for name in ("take_gil", "drop_gil", "PyEval_SaveThread") if name not in symbols]
+    symbols = _symbols(path) or _symbols(_debug_file(path))
+    missing = [name for name in ("take_gil", "PyEval_SaveThread") if name not in symbols]
     if missing:
-        raise OracleUnavailableError(f"{path} has no symbols {', '.join(missing)}: it is stripped, or they are inlined")
+        raise OracleUnavailableError(
+            f"{path} has no symbols {', '.join(missing)}: they are inlined, or it is stripped, without a debug package"
+        )
     moved = known - symbols["PyEval_SaveThread"]
-    take, drop = (_in_file(symbols[name] + moved) for name in ("take_gil", "drop_gil"))
+    take = _in_file(symbols["take_gil"] + moved)
     # drop_gil calls this when it was made to let go: it stays there until somebody else has taken the GIL.
-    wait = _in_file(ctypes.cast(ctypes.CDLL(None).pthread_cond_wait, ctypes.c_void_p).value or 0)
-    return {TAKE: ("p", *take), TAKEN: ("r", *take), DROP: ("p", *drop), SWITCHED: ("r", *wait)}
+    wait = _in_file(_in_libc("pthread_cond_wait"))
+    if "drop_gil" in symbols:
+        drop = (DROP, ("p", *_in_file(symbols["drop_gil"] + moved), ""))
+    else:
+        fetched = f"condition={_FIRST_ARGUMENT[platform.machine()]}"
+        drop = (SIGNALLED, ("p", *_in_file(_in_libc("pthread_cond_signal")), fetched))
+    return dict([(TAKE, ("p", *take, "")), (TAKEN, ("r", *take, "")), drop, (SWITCHED, ("r", *wait, ""))])
+
+
+def _in_libc(function: str) -> int:
+    return ctypes.cast(ctypes.CDLL(None)[function], ctypes.c_void_p).value or 0
 
 
 def _in_file(address: int) -> tuple[str, int]:
@@ -188,22 +234,38 @@ def _in_file(address: int) -> tuple[str, int]:
 
 
 def _symbols(path: str) -> dict[str, int]:
-    try:
-        listed = subprocess.run(
-            ["nm", "-P", path],  # noqa: S607 - from the PATH, as a shell would
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise OracleUnavailableError(f"nm (binutils) does not tell the symbols of {path}: {error}") from error
+    """Return the address of each function in a file, by its name in the source.
+
+    Raises:
+        OracleUnavailableError: there is no nm.
+    """
     symbols: dict[str, int] = {}
-    for line in listed.splitlines():
+    for line in _said("nm", "-P", path).splitlines():
         name, kind, *address = line.split()
-        # What the compiler made of a function keeps its name: take_gil.lto_priv.0, but .cold is another part of it.
-        if kind in {"t", "T"} and address and not name.endswith(".cold"):
-            symbols.setdefault(name.partition(".")[0], int(address[0], 16))
+        function, _, variant = name.partition(".")
+        # take_gil.lto_priv.0 is the function, but .cold is another part of it. Of drop_gil, where there is a variant
+        # for one of its callers, others have it inlined.
+        if kind in {"t", "T"} and address and not name.endswith(".cold") and not (function == "drop_gil" and variant):
+            symbols.setdefault(function, int(address[0], 16))
     return symbols
+
+
+def _debug_file(path: str) -> str:
+    """Return where a debug package has the symbols of a file that is stripped; it need not be there."""
+    build_id = re.search(r"Build ID: (\w\w)(\w+)", _said("readelf", "-n", path))
+    return str(_DEBUG_FILES / build_id[1] / f"{build_id[2]}.debug") if build_id else path
+
+
+def _said(*command: str) -> str:
+    """Return what a tool of binutils says of a file; nothing if it cannot read it.
+
+    Raises:
+        OracleUnavailableError: there is no such tool.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError as error:
+        raise OracleUnavailableError(f"the interpreter's symbols are not told ({error}): install binutils") from error
 
 
 def _append(file: Path, line: str) -> None:
@@ -222,7 +284,7 @@ def _remove(tracing: Path, group: str) -> None:
         (instance / "events" / group / "enable").write_text("0")
     with suppress(OSError):
         instance.rmdir()
-    for name in (TAKE, TAKEN, DROP, SWITCHED):
+    for name in (TAKE, TAKEN, DROP, SIGNALLED, SWITCHED):
         with suppress(OSError):
             _append(tracing / "uprobe_events", f"-:{group}/{name}")
 

@@ -329,8 +329,9 @@ static void add_of_thread(const gs_event *event, gs_known_thread *thread, const 
         add_iteration(event, thread);
     } else if (event->kind == GS_EVENT_BLOCKED) {
         add_own(event, thread, frames, event->duration_ns - event->a);
-    } else if (event->kind == GS_EVENT_SAMPLE && event->count == GS_SAMPLE_HOLDS) {
-        add_own(event, thread, frames, event->b);
+    } else if (event->kind == GS_EVENT_SAMPLE && event->count != GS_SAMPLE_WAITS) {
+        /* Without the GIL: how long it was blocked comes with the end of it; where there is no GIL, nothing comes. */
+        add_own(event, thread, frames, event->count == GS_SAMPLE_HOLDS ? event->b : 0);
     } else if (event->kind == GS_EVENT_COUNTERS) {
         add_counters(event, thread);
     } else if (event->kind == GS_EVENT_HOLDS) {

@@ -53,7 +53,7 @@ typedef struct gs_stall {
     uint64_t duration_ns, on_cpu_ns, gil_wait_ns;
     uint32_t holder_count; /* by what they took, largest first */
     gs_stall_stack holders[GS_STALL_HOLDERS];
-    gs_stall_stack own; /* the loop's own longest: blocked, or seen by the sampler */
+    gs_stall_stack own; /* the loop's own longest: blocked, or seen by the sampler; without a GIL, the first seen */
 } gs_stall;
 
 /* 0 or ENOMEM. Stalls are iterations of at least `threshold_ns`. The threads are those that events will be about. */

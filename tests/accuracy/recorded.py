@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gilscope import probe
 from gilscope.analysis import analyse
 from gilscope.capture import Event, EventKind, Stack, Thread, open_capture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gilscope.analysis import Analysis
+    from gilscope.analysis.model import StackTime, Stall
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 110.0
 MS = 1_000_000
 needs_probe = pytest.mark.skipif(importlib.util.find_spec("gilscope._probe") is None, reason="the probe is not built")
+HAS_GIL = probe.facts().gil != "none"
+needs_gil = pytest.mark.skipif(not HAS_GIL, reason="takes of the GIL tell this, and this free-threaded build has none")
 LOOPS = [
     "asyncio",
     pytest.param(
@@ -54,6 +58,15 @@ class Recorded:
         """Return the names of the innermost functions in the stacks of a kind's events, in order."""
         stacks = [self.stacks[event.stack].frames for event in self.of(kind)]
         return [frames[0].code.name for frames in stacks if frames]
+
+
+def asleep(stall: Stall) -> tuple[int, Sequence[StackTime]]:
+    """Return for how long a loop was blocked in a stall, and where.
+
+    That a thread comes back to the GIL tells that it was blocked. On a free-threaded build this time is unattributed:
+    how long it is, and the samples' stacks, are known all the same.
+    """
+    return (stall.parts.blocked_ns, stall.blocked) if HAS_GIL else (stall.parts.unattributed_ns, stall.stopped)
 
 
 def read(path: Path, said: Any = None) -> Recorded:

@@ -11,7 +11,7 @@ import pytest
 
 from gilscope.capture import EventKind
 from tests.accuracy import programs
-from tests.accuracy.recorded import LOOPS, MS, needs_probe, recorded
+from tests.accuracy.recorded import LOOPS, MS, asleep, needs_probe, recorded
 
 if TYPE_CHECKING:
     from gilscope.capture import Event
@@ -50,7 +50,7 @@ def test_callback_that_blocks_50_ms_is_one_stall_with_its_line(tmp_path: Path, l
     assert stall.start_ns == iteration.start_ns
     assert block_ns <= stall.wall_ns <= block_ns + queued_ns + BESIDE_NS
     spent_ns, stacks = {
-        "sleep": (stall.parts.blocked_ns, stall.blocked),
+        "sleep": asleep(stall),
         "spin": (stall.parts.on_cpu_ns, stall.on_cpu),
     }[how]
     assert block_ns - queued_ns - 2 * MS <= spent_ns <= stall.wall_ns
@@ -100,7 +100,7 @@ def test_random_blocks_are_all_found_with_their_lengths(tmp_path: Path, loop: st
 def test_task_that_blocks_is_named_in_the_stall(tmp_path: Path, loop: str) -> None:
     """The stack goes from what blocks through each coroutine that awaits it to the loop."""
     (stall,) = recorded(tmp_path, "task", loop).analysis.stalls
-    names = [frame.code.name for frame in stall.blocked[0].stack.frames]
+    names = [frame.code.name for frame in asleep(stall)[1][0].stack.frames]
     assert names[:3] == ["sleep_for", "wrong_step", "right_step"]
     assert stall.ran is not None
     assert stall.ran.code.name == "right_step"

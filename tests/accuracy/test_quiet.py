@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.capture import EventKind
-from tests.accuracy.recorded import LOOPS, MS, needs_probe, recorded
+from tests.accuracy.recorded import LOOPS, MS, needs_gil, needs_probe, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,7 @@ def test_time_without_a_running_loop_is_no_stall(tmp_path: Path, loop: str, prog
     assert run.analysis.stall_count == 0
 
 
+@needs_gil
 def test_selector_without_a_loop_is_no_loop(tmp_path: Path) -> None:
     """A program that polls by itself, with 30 ms between its polls, has no loop, no iterations and no stalls."""
     run = recorded(tmp_path, "selector")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.capture import EventKind
-from tests.accuracy.recorded import needs_probe, read, read_whole, run
+from tests.accuracy.recorded import needs_gil, needs_probe, read, read_whole, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ TORN_AT_MOST = 0.01
 MISSED_AT_MOST = 0.2 if sys.version_info >= (3, 11) else 0.8
 
 
+@needs_gil
 @pytest.mark.smoke
 def test_threads_by_the_thousand_are_all_recorded(tmp_path: Path) -> None:
     """More threads than there is room for at a time: each has its definition, and its counters once it has ended."""
@@ -41,6 +42,7 @@ def test_threads_by_the_thousand_are_all_recorded(tmp_path: Path) -> None:
     assert {event.thread for event in found.of(EventKind.COUNTERS)} == set(found.threads)
 
 
+@needs_gil
 @pytest.mark.parametrize("watcher", WATCHERS)
 @pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.soak)])
 def test_sampling_what_goes_away_gives_true_stacks_or_none(tmp_path: Path, watcher: str, seconds: float) -> None:

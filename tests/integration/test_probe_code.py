@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.capture import EventKind
-from tests.accuracy.recorded import needs_probe, read_whole, run
+from tests.accuracy.recorded import asleep, needs_gil, needs_probe, read_whole, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +30,13 @@ def test_stack_of_1000_frames_keeps_its_innermost(tmp_path: Path) -> None:
     """The innermost 128 frames are there, and the stack says that there were more."""
     found = recorded(tmp_path, "deep")
     (stall,) = found.analysis.stalls
-    stack = stall.blocked[0].stack
+    stack = asleep(stall)[1][0].stack
     names = [frame.code.name.rpartition(".")[2] for frame in stack.frames]
     assert names == ["block", *["dive"] * 127]
     assert stack.truncated
 
 
+@needs_gil
 @pytest.mark.smoke
 def test_code_that_is_thrown_away_keeps_its_name(tmp_path: Path) -> None:
     """Functions at the same address, one after the other, are told apart, also by samples."""
@@ -48,6 +49,7 @@ def test_code_that_is_thrown_away_keeps_its_name(tmp_path: Path) -> None:
     assert sampled == sorted(sampled, key=found.said.index)
 
 
+@needs_gil
 def test_long_and_foreign_names_are_kept_as_far_as_there_is_room(tmp_path: Path) -> None:
     """Names in other scripts are whole, long ones are cut between two characters, and control characters do no harm."""
     found = recorded(tmp_path, "names")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.capture import EventKind
-from tests.accuracy.recorded import MS, needs_probe, read_whole, run
+from tests.accuracy.recorded import MS, asleep, needs_probe, read_whole, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,6 @@ def test_children_run_unrecorded_and_may_record_themselves(tmp_path: Path, how: 
         assert child.metadata["pid"] != pid
         (loop,) = (thread for thread in child.threads.values() if thread.loop)
         assert loop.native_id == child.metadata["pid"] or how == "thread"
-        (stall,) = child.analysis.stalls
-        assert stall.parts.blocked_ns >= 29 * MS
+        # A busy machine may make another.
+        assert max(asleep(stall)[0] for stall in child.analysis.stalls) >= 29 * MS
         assert len([event for event in child.of(EventKind.COLLECTION) if event.count == 2]) == 1

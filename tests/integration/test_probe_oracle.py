@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from experiments.probe_truth import compare, oracle
-from experiments.probe_truth.oracle import DROP, SLEPT, SWITCHED, TAKE, TAKEN, GilEvent
+from experiments.probe_truth.oracle import DROP, SIGNALLED, SLEPT, SWITCHED, TAKE, TAKEN, GilEvent
 from experiments.probe_truth.run import GILSCOPE, run
+from experiments.probe_truth.tools import ASKS_FOR_GIL, HAS_GIL, Sample
 from experiments.probe_truth.truth import Period, Truth, read
 
 if TYPE_CHECKING:
@@ -95,6 +96,18 @@ def test_hold_that_began_before_the_record_is_left_out() -> None:
     assert made_up((5, 1, DROP), (6, 2, TAKEN), (9, 2, DROP)).holds == [Period(6_000, 9_000, 2)]
 
 
+def test_signal_to_the_gils_condition_is_a_drop() -> None:
+    """Takes signal as often, but within themselves; other conditions are signalled less."""
+    told: list[tuple[int, str, str | None]] = [
+        (1, TAKE, None), (1, SIGNALLED, "switched"), (1, TAKEN, None), (1, SIGNALLED, "gil"),
+        (2, TAKE, None), (2, SIGNALLED, "switched"), (1, SIGNALLED, "other"), (2, TAKEN, None), (2, SIGNALLED, "gil"),
+    ]  # fmt: skip
+    events = oracle.drops_told((GilEvent(0, thread, what), condition) for thread, what, condition in told)
+    assert [(event.thread, event.what) for event in events] == [
+        (1, TAKE), (1, TAKEN), (1, DROP), (2, TAKE), (2, TAKEN), (2, DROP)
+    ]  # fmt: skip
+
+
 TRUTH = Truth(
     waits=[Period(0, 10 * MS, 1), Period(20 * MS, 30 * MS, 1), Period(22 * MS, 28 * MS, 3)],
     holds=[Period(0, 7 * MS, 2), Period(7 * MS, 10 * MS, 3), Period(20 * MS, 30 * MS, 2)],
@@ -139,6 +152,14 @@ def test_wrong_holder_and_wrong_function_are_counted() -> None:
     assert found["functions"] == 0
 
 
+def test_either_of_two_equal_holders_is_right_with_its_own_function() -> None:
+    """The claim does not have the other one at all."""
+    truth = Truth([Period(0, 10 * MS, 1)], [Period(0, 5 * MS, 2), Period(5 * MS, 10 * MS, 3)])
+    claim = compare.Claim(truth.waits, truth.holds[1:], [frozenset({"dump"})])
+    found = compare.of_waits(truth, claim, {2: "spin", 3: "dump"}, loop=1)
+    assert (found["holders"], found["functions"]) == (100, 100)
+
+
 def test_holds_that_overlap_are_refused() -> None:
     """At most one thread has the GIL."""
     with pytest.raises(ValueError, match="do not overlap"):
@@ -150,3 +171,25 @@ def test_watchdog_that_looks_twice_at_a_stall_claims_it_once() -> None:
     claim = compare.of_watchdog([(0, 12 * MS, [2]), (0, 17 * MS, [2, 3])], loop=1)
     assert claim.waits == [Period(0, 12 * MS, 1), Period(12 * MS, 17 * MS, 1)]
     assert claim.holds == [Period(0, 12 * MS, 2)]
+
+
+def sampled(*samples: tuple[float, int, int]) -> compare.Claim:
+    """Return what samples of 1 kHz say: ms, thread, status."""
+    made = [Sample(round(ms * MS), thread, status, frozenset({f"f{thread}"})) for ms, thread, status in samples]
+    return compare.of_samples(made, MS)
+
+
+def test_samples_of_a_holder_are_holds_that_do_not_overlap() -> None:
+    """Each stands for half an interval to either side, and for what the one before has not claimed."""
+    claim = sampled((1, 2, HAS_GIL), (1.8, 3, HAS_GIL), (9, 2, HAS_GIL))
+    assert claim.holds == [
+        Period(MS // 2, 3 * MS // 2, 2), Period(3 * MS // 2, 23 * MS // 10, 3), Period(17 * MS // 2, 19 * MS // 2, 2)
+    ]  # fmt: skip
+    assert claim.functions == [frozenset({"f2"}), frozenset({"f3"}), frozenset({"f2"})]
+    assert claim.waits == []
+
+
+def test_samples_of_a_thread_that_asks_are_a_wait_until_one_says_otherwise() -> None:
+    """The second is 1.9 ms later, as after a sample that failed; the third comes after one without the flag."""
+    claim = sampled((1, 1, ASKS_FOR_GIL), (2.9, 1, ASKS_FOR_GIL), (3.8, 1, HAS_GIL), (4.7, 1, ASKS_FOR_GIL))
+    assert claim.waits == [Period(MS // 2, 34 * MS // 10, 1), Period(42 * MS // 10, 52 * MS // 10, 1)]

@@ -227,6 +227,31 @@ static void own_stack_of_a_stall_is_where_it_was_longest(void) {
     CHECK_EQ(stall.own.ns, 20 * MS);
 }
 
+static void sample_without_the_gil_is_the_own_stack_until_more_is_known(void) {
+    gs_stall stall;
+    gs_raw_frame frame = {5, 0};
+    start();
+    iteration(1, 0, MS, 0, 0);
+    gs_event sample = event(GS_EVENT_SAMPLE, 1, 20 * MS, 20 * MS);
+    sample.count = GS_SAMPLE_NEITHER;
+    sample.frames = 1;
+    sample.b = (uint64_t)(19 * MS);
+    gs_totals_add(&sample, &frame);
+    iteration(1, MS, 40 * MS, 0, 0);
+    REQUIRE(gs_totals_next_stall(&stall, 0));
+    REQUIRE(stall.own.frame_count == 1); /* nothing else comes where there is no GIL */
+    CHECK_EQ(stall.own.frames[0].code, 5);
+    gs_totals_add(&sample, &frame);
+    gs_event blocked = event(GS_EVENT_BLOCKED, 1, 60 * MS, 70 * MS);
+    blocked.frames = 1;
+    frame.code = 6;
+    gs_totals_add(&blocked, &frame);
+    iteration(1, 41 * MS, 80 * MS, 0, 0);
+    REQUIRE(gs_totals_next_stall(&stall, 0));
+    CHECK_EQ(stall.own.frames[0].code, 6);
+    CHECK_EQ(stall.own.ns, 10 * MS);
+}
+
 static void stalls_that_nobody_fetches_are_counted_oldest_first(void) {
     gs_stall stall;
     start();
@@ -409,6 +434,7 @@ CHECK_MAIN(CHECK_TEST(wait_is_divided_among_those_who_had_the_gil),
            CHECK_TEST(waits_agree_with_a_count_of_every_nanosecond), CHECK_TEST(stall_names_those_who_took_most_of_it),
            CHECK_TEST(thread_that_is_sampled_with_the_gil_is_no_loop),
            CHECK_TEST(own_stack_of_a_stall_is_where_it_was_longest),
+           CHECK_TEST(sample_without_the_gil_is_the_own_stack_until_more_is_known),
            CHECK_TEST(stalls_that_nobody_fetches_are_counted_oldest_first),
            CHECK_TEST(fetcher_wakes_for_a_stall_and_when_it_is_told_to),
            CHECK_TEST(thread_without_a_name_counts_when_it_has_one),

@@ -89,7 +89,8 @@ def gil() -> Check:
         step = "install gilscope for this interpreter, from a wheel or with a C compiler"
         return Check(NO, f"the probe cannot be loaded: {facts.native_error}", step, needed=True)
     if facts.gil == "none":
-        return Check(OK, "no GIL in this free-threaded build: nobody waits for it, and loops are watched all the same")
+        said = "loops are watched all the same; time off the CPU is told as unattributed, with its stack"
+        return Check(OK, f"no GIL in this free-threaded build: {said}")
     if facts.gil == "unavailable":
         step = "loops are watched all the same; use a CPython from python.org, Docker, uv, conda or your distribution"
         return Check(NO, "waits for the GIL are not watched: this build has nothing to hook", step)
