@@ -15,15 +15,19 @@ BEGIN = "<!-- figures: written by `--write`, from summary.json -->"
 END = "<!-- end of figures -->"
 
 Summary = dict[str, Any]
+_RATIO = 1.0, 1.1
 
 
 def number(value: float) -> str:
-    """Return a figure with three significant digits, without exponent; a whole one in full."""
+    """Return a figure with three significant digits, without exponent; a whole one in full.
+
+    Just above 1, where ratios are looked at for what they have above it, it has as many as just below.
+    """
     if value >= sys.float_info.max:
         return "any"
     if value == round(value):
         return f"{value:,.0f}"
-    digits = 2 - math.floor(math.log10(abs(value)))
+    digits = 2 - math.floor(math.log10(abs(value))) + (_RATIO[0] < value < _RATIO[1])
     return f"{round(value, digits):,.{max(0, digits)}f}"
 
 
