@@ -84,6 +84,21 @@ def test_answer_without_the_requests_for_p99_tells_the_percentile_that_it_can(tm
     assert "no arm has the 1,000 requests that p99 needs" in answer
 
 
+def test_answer_over_points_has_the_range_of_each_arm_and_where_it_costs_most(tmp_path: Path) -> None:
+    """One sentence, however many points; of those where an arm's p99 cannot be told, how many it can."""
+    run = MadeRun(tmp_path, arms=["none", "batch"], repeats=1, factors={"users": [10, 100, 300]})
+    for users, batch_ms in ((10, 25), (100, 60)):
+        run.cell("none", 0, point={"users": users})
+        run.cell("batch", 0, np.full(2000, batch_ms * 1_000_000), point={"users": users})
+    run.cell("none", 0, point={"users": 300})
+    run.cell("batch", 0, np.full(20, 20_000_000), point={"users": 300})
+    assert summary_of(run)["answer"] == (
+        "Over 3 points, p99 in times of that without tracing: 1.25 x to 3.0 x with BatchSpanProcessor (at 2 of them); "
+        "the most is 3.0 x with BatchSpanProcessor at users 100: 60 ms, and 20 ms without tracing. Each point has its "
+        "own answer."
+    )
+
+
 def test_spans_that_were_never_to_be_sent_are_not_lost(tmp_path: Path) -> None:
     """The arm `sdk` makes spans and exports none; an arm that drops some is named in the answer."""
     run = MadeRun(tmp_path, arms=["sdk", "batch"], repeats=1)

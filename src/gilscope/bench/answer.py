@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gilscope.bench.compare import AGAIN, beyond_noise, pair
 from gilscope.bench.statistics import FEWEST_BLOCKS, needed
@@ -75,6 +75,38 @@ def sentence(
     return text + "."
 
 
+def of_points(points: Sequence[Mapping[str, Any]]) -> str:
+    """Return in a sentence or two what a run found, however many points it had.
+
+    Args:
+        points: As the summary has them, with an `answer` each.
+    """
+    if len(points) == 1:
+        return str(points[0]["answer"])
+    figure, base = _TOLD[0], next(iter(points[0]["arms"]), "")
+    ratios: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    for point in points:
+        for one in point["pairs"]:
+            if (one["figure"], one["against"]) == (figure, base) and one["ratio"]:
+                ratios.setdefault(one["arm"], []).append((one["ratio"]["value"], point))
+    if not ratios:
+        return " ".join(str(point["answer"]) for point in points)
+    unseen = sum(not point["arms"] for point in points)
+    nothing = f"; {unseen} of them have no valid cell" if unseen else ""
+    parts = [_between([ratio for ratio, _ in found], len(points), arm) for arm, found in ratios.items()]
+    most, worst, where = max(
+        ((ratio, arm, point) for arm, found in ratios.items() for ratio, point in found), key=lambda found: found[0]
+    )
+    name = figure.removesuffix("_ms")
+    told = {arm: _ms(where["arms"][arm]["latency_ms"][name]["value"]) for arm in (worst, base)}
+    levels = ", ".join(f"{key} {value}" for key, value in where["point"].items())
+    return (
+        f"Over {len(points)} points, {name} in times of that {_label(base)}: {', '.join(parts)}; the most is "
+        f"{_times(most)} {_label(worst)} at {levels}: {told[worst]}, and {told[base]} {_label(base)}{nothing}. Each "
+        "point has its own answer."
+    )
+
+
 def rates_apart(arms: Mapping[str, ArmFigures]) -> str | None:
     """Return what to say where the arms did not carry the same load; None if they did."""
     means = {arm: one.figure("reached_per_s") and one.estimate("reached_per_s", 0) for arm, one in arms.items()}
@@ -90,6 +122,16 @@ def rates_apart(arms: Mapping[str, ArmFigures]) -> str | None:
     )
 
 
+def _label(arm: str) -> str:
+    return _LABELS.get(arm, f"with {arm}")
+
+
+def _between(ratios: Sequence[float], points: int, arm: str) -> str:
+    low, high = _times(min(ratios)), _times(max(ratios))
+    some = "" if len(ratios) == points else f" (at {len(ratios)} of them)"
+    return f"{low if low == high else f'{low} to {high}'} {_label(arm)}{some}"
+
+
 def _where(point: Mapping[str, object]) -> str:
     levels = [f"{value} users" if name == "users" else f"{name} {value}" for name, value in point.items()]
     return f"At {', '.join(levels)}, " if levels else ""
@@ -99,7 +141,7 @@ def _told(
     arm: str, figure: str, arms: Mapping[str, ArmFigures], compared: Pair | None, noise: Pair | None, seed: int
 ) -> str:
     found = arms[arm].estimate(figure, seed)
-    said = f"{_ms(found.value) if found else 'unknown'} {_LABELS.get(arm, f'with {arm}')}"
+    said = f"{_ms(found.value) if found else 'unknown'} {_label(arm)}"
     if compared is None or compared.ratio is None:
         return said
     apart = beyond_noise(compared, noise)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # (an underscore inside a word excepted: it has none there).
 _MARKUP = re.compile(r"[\\`*{}\[\]#+!|~<>&@$^:-]|(?<![^\W_])_|_(?![^\W_])")
 _LONGEST_TEXT = 500
+_LONGEST_ANSWER = 2000
 # GitHub refuses a comment of more characters.
 _LONGEST_COMMENT = 65_536
 _MOST_INVALID = 40
@@ -37,7 +38,10 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def _whole(summary: Mapping[str, Any], shown: int) -> str:
-    parts = [f"### {escape(summary['question'] or 'gilscope bench')}", f"**{escape(summary['answer'])}**"]
+    parts = [
+        f"### {escape(summary['question'] or 'gilscope bench')}",
+        f"**{escape(summary['answer'], _LONGEST_ANSWER)}**",
+    ]
     left_out = len(summary["points"]) - shown
     if left_out:
         parts.append(f"{left_out} of {len(summary['points'])} points are left out here: summary.json has all of them.")
@@ -46,7 +50,8 @@ def _whole(summary: Mapping[str, Any], shown: int) -> str:
 
 def as_text(summary: Mapping[str, Any]) -> str:
     """Return its tables and the answer for a terminal, where nothing is markup."""
-    return html.unescape("\n\n".join([*_tables(summary, len(summary["points"])), escape(summary["answer"])])) + "\n"
+    answer = escape(summary["answer"], _LONGEST_ANSWER)
+    return html.unescape("\n\n".join([*_tables(summary, len(summary["points"])), answer])) + "\n"
 
 
 def _tables(summary: Mapping[str, Any], shown: int) -> Iterator[str]:
@@ -64,11 +69,11 @@ def _tables(summary: Mapping[str, Any], shown: int) -> Iterator[str]:
             yield f"and {len(summary['invalid']) - _MOST_INVALID} more cells."
 
 
-def escape(text: object) -> str:
+def escape(text: object, longest: int = _LONGEST_TEXT) -> str:
     """Return text that Markdown and HTML show as it is: on one line, and never as markup, link or mention."""
     plain = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
-    if len(plain) > _LONGEST_TEXT:
-        plain = plain[: _LONGEST_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    if len(plain) > longest:
+        plain = plain[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
     # Entities rather than backslashes: GitHub looks for mentions and addresses after the backslashes are gone.
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", plain).replace("www.", "www&#46;")
 
@@ -77,7 +82,7 @@ def _point(point: Mapping[str, Any], *, titled: bool) -> Iterator[str]:
     if titled:
         levels = ", ".join(f"{name} {value}" for name, value in point["point"].items())
         yield f"#### {escape(levels or '-')}"
-        yield escape(point["answer"])
+        yield escape(point["answer"], _LONGEST_ANSWER)
     yield _table(
         (
             "arm",

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from gilscope.bench.cells import Cell
 
-# More sentences than this are no answer; each point has its own.
-_MOST_SENTENCES = 3
-
 
 def summarize(run_folder: Path) -> dict[str, object]:
     """Return the summary of a run; the same files give the same summary.
@@ -51,7 +48,7 @@ def summarize(run_folder: Path) -> dict[str, object]:
         checked += [{"point": dict(point), **limit.check(of_arms, seed)} for limit in limits]
     return {
         "question": str(plan.get("question", "")),
-        "answer": _answer(points),
+        "answer": answer.of_points(points),
         "points": points,
         "thresholds": checked,
         "invalid": [cell.as_json() for cell in invalid],
@@ -69,12 +66,6 @@ def _points(plan: Mapping[str, Any], cells: Sequence[Cell]) -> list[Mapping[str,
         if cell.point not in points:
             points.append(cell.point)
     return points
-
-
-def _answer(points: Sequence[Mapping[str, Any]]) -> str:
-    if len(points) > _MOST_SENTENCES:
-        return f"{points[0]['answer']} This is the first of {len(points)} points; each has its own answer."
-    return " ".join(str(point["answer"]) for point in points)
 
 
 def _point(
