@@ -63,4 +63,4 @@ def test_bench_that_waits_for_workers_says_how_to_start_them(
     monkeypatch.setattr(run_module, "run", made(valid=True))
     words = ["--arms", "none", "--master", "10.0.0.5:5557", "--expect-workers", "4"]
     main(["bench", APP, *words, "--out", str(tmp_path / "run")])
-    assert "4 other machines, now: python -m gilscope.bench.worker 10.0.0.5:5557\n" in capsys.readouterr().err
+    assert "other machines, 4 in all: python -m gilscope.bench.worker 10.0.0.5:5557\n" in capsys.readouterr().err

@@ -47,3 +47,22 @@ def test_worker_goes_on_until_there_is_no_bench(
     monkeypatch.setattr(sys, "argv", ["worker", "10.0.0.5:5557"])
     monkeypatch.setattr("gilscope.bench.worker.subprocess.Popen", Cells(*statuses))
     assert worker.main() == status
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense", "expected HOST:PORT, got 'nonsense'"),
+        (":5557", "expected HOST:PORT, got ':5557'"),
+        ("10.0.0.5:99999", "expected HOST:PORT, got '10.0.0.5:99999'"),
+        ("not a host:5557", "not a host cannot be found: "),
+    ],
+)
+def test_worker_with_a_wrong_address_says_so_at_once(
+    address: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Locust's own worker would go on asking for a host that there is not."""
+    monkeypatch.setattr(sys, "argv", ["worker", address])
+    with pytest.raises(SystemExit, match="2"):
+        worker.main()
+    assert said in capsys.readouterr().err

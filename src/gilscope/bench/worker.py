@@ -9,8 +9,12 @@ before it has left behind; when no bench has been there for two minutes, this en
 from __future__ import annotations
 
 import argparse
+import socket
 import subprocess
 import sys
+from importlib.util import find_spec
+
+_LAST_PORT = 65_535
 
 
 def main() -> int:
@@ -20,8 +24,10 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("master", metavar="HOST:PORT", help="where the bench waits for workers")
+    parser.add_argument("master", metavar="HOST:PORT", type=_address, help="where the bench waits for workers")
     options = parser.parse_args()
+    if find_spec("locust") is None:
+        sys.exit("locust is not installed: a worker needs more packages: pip install 'gilscope[bench]'")
     cells = 0
     # A pipe that closes when this process ends, however it does: the child ends with it.
     command = [sys.executable, "-m", "gilscope.bench.workers", options.master]
@@ -34,6 +40,17 @@ def main() -> int:
         if status != 0:
             return 0 if cells else status
         cells += 1
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text!r}")
+    try:
+        socket.getaddrinfo(host, int(port))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{host} cannot be found: {error}") from None
+    return text
 
 
 if __name__ == "__main__":

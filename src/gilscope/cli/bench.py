@@ -150,7 +150,7 @@ def _measure(plan: Plan, folder: Path) -> int:
     )
     sys.stderr.write(_too_few(plan, statistics.needed(99)))
     if plan.master:
-        sys.stderr.write(f"on {plan.expect_workers} other machines, now: {worker_command(plan)}\n")
+        sys.stderr.write(f"to be started on other machines, {plan.expect_workers} in all: {worker_command(plan)}\n")
     is_new = not folder.exists()
     try:
         run_plan(plan, folder, _progress())
