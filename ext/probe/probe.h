@@ -1,6 +1,7 @@
 /* probe.h - one recording: hooks, sampler and recorder, started and stopped together.
  *
- * Threads: all functions but gs_probe_export with the GIL, one at a time (the binding sees to it); start and stop release it while they wait.
+ * Threads: gs_probe_export any, without the GIL; all others with the GIL, one at a time (the binding sees to it); start and
+ * stop release it while they wait.
  * fork: the child is not recorded, and may start a recording of its own.
  */
 #ifndef GS_PROBE_PROBE_H

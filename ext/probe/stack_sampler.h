@@ -20,11 +20,12 @@ typedef struct gs_sampler_stats {
 } gs_sampler_stats;
 
 typedef struct gs_sampler_config {
-    int64_t after_ns;  /* iterations that last longer are sampled */
-    int64_t period_ns; /* this often, and five times as seldom at most: */
-    int64_t
-        per_iteration; /* the pause is what the iteration has lasted over this: the longer, the less a sample tells */
-    int64_t stall_ns;  /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
+    int64_t after_ns; /* iterations that last longer are sampled */
+    /* The pause between two samples is what the iteration has lasted over per_iteration, for the longer it lasts, the less
+     * one more tells; but a period at least, and five at most. */
+    int64_t period_ns;
+    int64_t per_iteration;
+    int64_t stall_ns;       /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
     void (*on_stall)(void); /* on the sampler's thread, without the GIL; NULL: nobody wants to know */
 } gs_sampler_config;
 

@@ -36,11 +36,14 @@ def summary(tmp_path: Path) -> dict[str, Any]:
     return dict(summarize(tmp_path))
 
 
+def headings(page: str) -> list[str]:
+    """Return those of the sections, in order."""
+    return [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
+
+
 def test_sections_come_in_the_order_of_the_questions(summary: dict[str, Any]) -> None:
     """The answer, what was not seen, latency, cost, spans, pairs, thresholds, and how it was made."""
-    page = page_experiment.render(summary)
-    headings = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
-    assert headings == [
+    assert headings(page_experiment.render(summary)) == [
         "What was not seen",
         "Latency by percentile",
         "Cost",
@@ -56,8 +59,7 @@ def test_sections_of_the_captures_stand_between_latency_and_cost(summary: dict[s
     made = MadeCapture()
     made.convoy(0, 5)
     page = page_experiment.render(summary, [Watched("batch", {}, analyse(made), "cells/1/capture.html")])
-    headings = [part.partition("</h2>")[0] for part in page.split("<h2>")[1:]]
-    assert headings[1:8] == [
+    assert headings(page)[1:8] == [
         "Latency by percentile",
         "Timeline",
         "Where the loop&#x27;s time went, per arm",
