@@ -41,7 +41,7 @@ bool gs_frames_describe(const gs_raw_frame *raw, gs_code_copy *code, uint32_t *l
 
 /* The stack of another thread of this process, or 0: it has none, or it went away while it was read. `*outermost` is where
  * its outermost frame was the last time (0: not known): a stack that ends there again needs no second look.
- * Threads: the sampler only (it has a cache of its own), without the GIL. */
+ * Threads: one at a time (it has a cache; the sampler sees to it), without the GIL. */
 size_t gs_frames_peek(const PyThreadState *thread, uintptr_t *outermost, gs_raw_frame *frames, size_t room,
                       gs_code_copied copied, void *context);
 /* What gs_loop_runs says, from outside: false too if the thread has gone, true where no memory can be read. The sampler

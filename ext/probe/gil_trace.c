@@ -10,6 +10,7 @@
 #include "loop_trace.h"
 #include "recorder.h"
 #include "relaxed.h"
+#include "tick_clock.h"
 
 /* A holder that is waited for says which code it ran if it had the GIL for this long: shorter holds steal too little to
  * be worth a walk of 1 to 2 us. */
@@ -17,6 +18,11 @@
 /* From one wait to the next, in a thread that was made to let go: a mutex is unlocked, another locked. A thread that let go
  * by itself and is back as soon as that has hardly been away. */
 #define STRAIGHT_BACK_NS INT64_C(20000)
+/* A wait that has lasted this long is told of while it lasts: half of what is called long, so that whoever looks who has the
+ * GIL finds it in the same hands. */
+#define LONG_WAIT_NS     (GS_LONG_NS / 2)
+/* Kept out of the way of what happens each time. */
+#define COLD             __attribute__((noinline, cold))
 /* How long to wait for the native thread that shows us the GIL's conditions. */
 #ifndef Py_GIL_DISABLED
 #define LEARN_NS    INT64_C(2000000000)
@@ -44,6 +50,8 @@ static struct {
     _Atomic bool recording; /* written under mutex */
 
     /* Under mutex. */
+    gs_tick_clock clock;
+    void (*on_long_wait)(void);
     uint32_t run_thread;
     int64_t run_start_ns;
     int64_t run_end_ns; /* the last drop */
@@ -57,6 +65,10 @@ static struct {
     _Atomic int64_t take_ns; /* 0: nobody has it, or since before the recording */
     _Atomic uint32_t waiters;
 } gil;
+
+static int64_t now_under_mutex(void) {
+    return gs_tick_clock_ns(&gil.clock);
+}
 
 /* Only the main interpreter's code may be kept alive: another one takes the memory of its own with it when it ends. */
 static size_t walk(gs_thread *self, gs_raw_frame *frames) {
@@ -98,11 +110,14 @@ static int64_t wanted_since(gs_thread *self, int64_t now_ns) {
     return self->wait_was_forced ? self->let_go_ns : now_ns;
 }
 
-static void begin_wait(gs_thread *self, int64_t now_ns) {
-    if (gs_load(&self->wait_start_ns) == 0) {
-        gs_store(&self->wait_start_ns, wanted_since(self, now_ns));
-        count_waiters(1);
+/* False: it has begun already. */
+static bool begin_wait(gs_thread *self, int64_t now_ns) {
+    if (gs_load(&self->wait_start_ns) != 0) {
+        return false;
     }
+    gs_store(&self->wait_start_ns, wanted_since(self, now_ns));
+    count_waiters(1);
+    return true;
 }
 
 /* Returns the ns that the thread has waited for this take. */
@@ -160,34 +175,48 @@ static void keep_code(gs_thread *self) {
     (void)walk(self, frames);
 }
 
+/* Of all takes but a few, nothing is to be told: the thread neither waited nor was away for long, and is known. */
+static bool is_plain_take(gs_thread *self, int64_t now_ns) {
+    return gs_load(&self->wait_start_ns) == 0 && self->switched_ns == 0 && now_ns - self->let_go_ns < GS_LONG_NS &&
+           !gs_load(&self->has_unkept_code) && gs_load(&self->state) != NULL;
+}
+
+static COLD void tell_take(gs_thread *self, int64_t now_ns) {
+    if (gs_load(&self->state) == NULL) {
+        gs_store(&self->state, gs_thread_state());
+    }
+    gs_loop_check(self);
+    int64_t waited_ns = end_wait(self, now_ns);
+    report_blocked(self, now_ns, waited_ns);
+    if (gs_load(&self->has_unkept_code)) {
+        keep_code(self);
+    }
+}
+
+static COLD void begin_run(uint32_t thread, int64_t now_ns) {
+    end_run(0, NULL, 0);
+    gil.run_thread = thread;
+    gil.run_start_ns = now_ns;
+    gil.run_end_ns = now_ns;
+    gil.run_free_ns = 0;
+    gil.run_longest_ns = 0;
+}
+
 static void on_take(void) {
     gs_thread *self = gs_thread_self();
-    int64_t now_ns = gs_now_ns();
+    int64_t now_ns = now_under_mutex();
     uint32_t number = 0;
     if (self != NULL) {
         number = self->number;
-        if (gs_load(&self->state) == NULL) {
-            gs_store(&self->state, gs_thread_state());
-        }
         gs_add(&self->takes, 1);
-        int64_t waited_ns = end_wait(self, now_ns);
-        gs_loop_check(self);
-        report_blocked(self, now_ns, waited_ns);
-        if (gs_load(&self->has_unkept_code)) {
-            keep_code(self);
+        if (!is_plain_take(self, now_ns)) {
+            tell_take(self, now_ns);
         }
     }
-    if (gil.run_takes > 0 && (gil.run_thread != number || now_ns - gil.run_start_ns >= GS_LONG_NS)) {
-        end_run(0, NULL, 0);
+    if (gil.run_takes == 0 || gil.run_thread != number || now_ns - gil.run_start_ns >= GS_LONG_NS) {
+        begin_run(number, now_ns);
     }
-    if (gil.run_takes == 0) {
-        gil.run_thread = number;
-        gil.run_start_ns = now_ns;
-        gil.run_free_ns = 0;
-        gil.run_longest_ns = 0;
-    } else {
-        gil.run_free_ns += (uint64_t)(now_ns - gil.run_end_ns);
-    }
+    gil.run_free_ns += (uint64_t)(now_ns - gil.run_end_ns);
     gil.run_takes++;
     gil.drop_requested = false;
     gs_store(&gil.holder, self);
@@ -195,8 +224,7 @@ static void on_take(void) {
 }
 
 /* The hold that is on has ended, or the recording: returns its ns. */
-static int64_t end_hold(int64_t now_ns) {
-    gs_thread *self = gs_load(&gil.holder);
+static int64_t end_hold(gs_thread *self, int64_t now_ns) {
     int64_t hold_ns = now_ns - gs_load(&gil.take_ns);
     gil.run_end_ns = now_ns;
     if ((uint64_t)hold_ns > gil.run_longest_ns) {
@@ -212,18 +240,22 @@ static int64_t end_hold(int64_t now_ns) {
     return hold_ns;
 }
 
+static COLD void tell_drop(gs_thread *self, int64_t hold_ns, bool contended) {
+    gs_raw_frame frames[GS_MAX_FRAMES];
+    size_t frame_count = hold_ns >= WALK_NS ? walk(self, frames) : 0;
+    end_run((uint8_t)((contended ? GS_RUN_CONTENDED : 0) | (gil.drop_requested ? GS_RUN_FORCED : 0)), frames,
+            frame_count);
+}
+
 static void on_drop(void) {
     if (gs_load(&gil.take_ns) == 0) {
         return;
     }
     gs_thread *self = gs_load(&gil.holder);
-    int64_t hold_ns = end_hold(gs_now_ns());
+    int64_t hold_ns = end_hold(self, now_under_mutex());
     bool contended = gs_load(&gil.waiters) > 0;
     if (contended || hold_ns >= GS_LONG_NS) {
-        gs_raw_frame frames[GS_MAX_FRAMES];
-        size_t frame_count = hold_ns >= WALK_NS ? walk(self, frames) : 0;
-        end_run((uint8_t)((contended ? GS_RUN_CONTENDED : 0) | (gil.drop_requested ? GS_RUN_FORCED : 0)), frames,
-                frame_count);
+        tell_drop(self, hold_ns, contended);
     }
 }
 
@@ -235,6 +267,20 @@ static bool is_learner(void) {
     return gs_load(&learning) && pthread_equal(pthread_self(), learner);
 }
 
+/* The first part of a wait. True: it lasts, and was told of. False: the caller is to look again whether the GIL is free, as
+ * after any wake-up, for nobody would have woken it here. */
+static bool wait_until_long(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t now_ns) {
+    struct timespec until = gs_timespec(now_ns + LONG_WAIT_NS);
+    if (next_timedwait(cond, mutex, &until) != ETIMEDOUT || !gs_load(&gil.recording) || gs_load(&gil.take_ns) == 0) {
+        return false;
+    }
+    void (*on_long_wait)(void) = gil.on_long_wait;
+    pthread_mutex_unlock(mutex);
+    on_long_wait();
+    pthread_mutex_lock(mutex);
+    return gs_load(&gil.recording) && gs_load(&gil.take_ns) != 0;
+}
+
 static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
     if (is_learner() && gs_load(&gil.cond) == NULL) {
         gil.mutex = mutex;
@@ -244,8 +290,13 @@ static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
         return next_timedwait(cond, mutex, until);
     }
     gs_thread *self = gs_thread_self();
-    if (self != NULL) {
-        begin_wait(self, gs_now_ns());
+    int64_t now_ns = now_under_mutex();
+    if (self != NULL && begin_wait(self, now_ns) && gil.on_long_wait != NULL) {
+        /* Negative, or decades, by a condition that goes by another clock. */
+        int64_t room_ns = (int64_t)until->tv_sec * GS_NS_PER_S + until->tv_nsec - now_ns;
+        if (room_ns > LONG_WAIT_NS && room_ns < GS_NS_PER_S && !wait_until_long(cond, mutex, now_ns)) {
+            return 0;
+        }
     }
     int error = next_timedwait(cond, mutex, until);
     /* Under mutex again, and the recording may be another one. */
@@ -362,6 +413,7 @@ int gs_gil_find(void) {
     if (gs_load(&gil.switch_cond) != NULL) {
         return 0;
     }
+    gs_tick_clock_init(&gil.clock);
     int error = hook();
     if (error == 0) {
         error = ETIMEDOUT;
@@ -373,7 +425,7 @@ int gs_gil_find(void) {
     return error;
 }
 
-int gs_gil_start(void) {
+int gs_gil_start(void (*on_long_wait)(void)) {
     int error = gs_gil_find();
     error = error == 0 ? hook() : error;
     if (error != 0) {
@@ -381,6 +433,7 @@ int gs_gil_start(void) {
     }
     pthread_mutex_lock(gil.mutex);
     gs_threads_forget();
+    gil.on_long_wait = on_long_wait;
     gil.run_takes = 0;
     gil.drop_requested = false;
     gs_store(&gil.waiters, 0);
@@ -398,7 +451,7 @@ void gs_gil_stop(void) {
     }
     pthread_mutex_lock(gil.mutex);
     if (gs_load(&gil.take_ns) != 0) {
-        (void)end_hold(gs_now_ns());
+        (void)end_hold(gs_load(&gil.holder), now_under_mutex());
         end_run(GS_RUN_UNFINISHED, NULL, 0);
     }
     gs_store(&gil.recording, false);

@@ -40,7 +40,7 @@ int gs_probe_start(const gs_probe_config *config) {
         }
         return error;
     }
-    if (gs_gil_start() != 0) {
+    if (gs_gil_start(config->sampler.long_waits ? gs_sampler_long_wait : NULL) != 0) {
         gs_threads_forget(); /* else done by it, under gil.mutex */
     }
     gs_loop_start();

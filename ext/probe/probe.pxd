@@ -129,6 +129,7 @@ cdef extern from "probe/stack_sampler.h" nogil:
         int64_t period_ns
         int64_t per_iteration
         int64_t stall_ns
+        c_bool long_waits
         void (*on_stall)() noexcept nogil
 
 

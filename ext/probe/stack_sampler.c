@@ -34,8 +34,9 @@ static struct {
     bool running;
     pthread_t thread;
     gs_sampler_config config;
+    pthread_mutex_t taking; /* a sample: the config, what is written of a thread, and what frames.h keeps */
     _Atomic uint64_t taken, late, missed;
-} sampler;
+} sampler = {.taking = PTHREAD_MUTEX_INITIALIZER};
 
 static void on_copied(void *unused, const gs_code_copy *copy) {
     (void)unused;
@@ -107,7 +108,7 @@ static void report_end(gs_thread *thread, int64_t now_ns) {
     }
 }
 
-/* `since_ns`: what the sample stands for begins there. */
+/* Under taking. `since_ns`: what the sample stands for begins there. */
 static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int64_t since_ns) {
     gs_raw_frame frames[GS_MAX_FRAMES];
     size_t frame_count = 0;
@@ -136,9 +137,15 @@ static void sample(gs_thread *thread, gs_sample_state state, int64_t due_ns, int
                       .start_ns = now_ns,
                       .count = state,
                       .a = (uint64_t)late_ns,
-                      .b = (uint64_t)(now_ns - since_ns)};
+                      .b = (uint64_t)(now_ns > since_ns ? now_ns - since_ns : 0)};
     gs_recorder_push(&event, frames, frame_count);
     thread->sampled_ns = now_ns;
+}
+
+/* Under taking. */
+static void sample_holder(const gs_gil_now *gil, int64_t due_ns) {
+    gs_thread *holder = gil->holder;
+    sample(holder, GS_SAMPLE_HOLDS, due_ns, holder->sampled_ns > gil->since_ns ? holder->sampled_ns : gil->since_ns);
 }
 
 /* Returns when this loop is to be looked at again. */
@@ -167,16 +174,17 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     }
     report_schedule(loop, now_ns);
     gs_gil_now gil = gs_gil_look();
+    pthread_mutex_lock(&sampler.taking);
     if (gs_load(&loop->wait_start_ns) != 0) {
         sample(loop, GS_SAMPLE_WAITS, due_ns, since_ns);
         if (gil.holder != NULL && gil.holder != loop && gil.since_ns != 0) {
-            int64_t hold_ns = gil.holder->sampled_ns > gil.since_ns ? gil.holder->sampled_ns : gil.since_ns;
-            sample(gil.holder, GS_SAMPLE_HOLDS, due_ns, hold_ns);
+            sample_holder(&gil, due_ns);
             report_schedule(gil.holder, now_ns);
         }
     } else {
         sample(loop, gil.holder == loop ? GS_SAMPLE_HOLDS : GS_SAMPLE_NEITHER, due_ns, since_ns);
     }
+    pthread_mutex_unlock(&sampler.taking);
     int64_t pause_ns =
         gs_earlier((now_ns - start_ns) / sampler.config.per_iteration, SPARSEST * sampler.config.period_ns);
     pause_ns = pause_ns > sampler.config.period_ns ? pause_ns : sampler.config.period_ns;
@@ -230,17 +238,22 @@ static void *run(void *unused) {
 int gs_sampler_start(const gs_sampler_config *config) {
     gs_frames_forget();
     gs_wake_init(&sampler.wake);
-    sampler.config = *config;
     gs_store(&sampler.taken, 0);
     gs_store(&sampler.late, 0);
     gs_store(&sampler.missed, 0);
     gs_store(&sampler.stopping, false);
+    pthread_mutex_lock(&sampler.taking);
+    sampler.config = *config;
+    pthread_mutex_unlock(&sampler.taking);
     int error = gs_native_thread_start(&sampler.thread, STACK_BYTES, run, NULL);
     sampler.running = error == 0;
     return error;
 }
 
 void gs_sampler_stop(void) {
+    pthread_mutex_lock(&sampler.taking);
+    sampler.config.long_waits = false;
+    pthread_mutex_unlock(&sampler.taking);
     if (!sampler.running) {
         return;
     }
@@ -252,10 +265,23 @@ void gs_sampler_stop(void) {
 }
 
 void gs_sampler_forget(void) {
+    sampler.config.long_waits = false;
     sampler.running = false;
+    pthread_mutex_init(&sampler.taking, NULL);
 }
 
 gs_sampler_stats gs_sampler_look(void) {
     gs_sampler_stats stats = {gs_load(&sampler.taken), gs_load(&sampler.late), gs_load(&sampler.missed)};
     return stats;
+}
+
+void gs_sampler_long_wait(void) {
+    if (pthread_mutex_trylock(&sampler.taking) != 0) {
+        return;
+    }
+    gs_gil_now gil = gs_gil_look();
+    if (sampler.config.long_waits && gil.holder != NULL && gil.since_ns != 0) {
+        sample_holder(&gil, gs_now_ns());
+    }
+    pthread_mutex_unlock(&sampler.taking);
 }

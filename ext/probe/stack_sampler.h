@@ -3,14 +3,18 @@
  * The hooks see where a hold or a wait ends; what went on before is seen only from outside. A native thread looks at
  * every loop each few milliseconds, and while an iteration is long it takes the stack of whoever holds things up: of the
  * GIL's holder while the loop waits for it, else of the loop's own thread. No ptrace, no signal, no pause of the target.
- * The same thread reads the kernel's scheduling counters, reports every thread's totals, and hooks late loops.
+ * In a recording every thread that waits for long takes the holder's stack as well, itself: where a holder lets go may be
+ * long after what it had the GIL for, and the native thread would first have to be given a core.
+ * The native thread also reads the kernel's scheduling counters, reports every thread's totals, and hooks late loops.
  *
- * Threads: a thread of its own, never with the GIL. start, stop by one thread at a time; stop waits for it.
+ * Threads: a thread of its own, never with the GIL. start, stop by one thread at a time; stop waits for it, and for whoever
+ * is just taking a stack. One stack is taken at a time.
  * fork: the child calls gs_sampler_forget.
  */
 #ifndef GS_PROBE_STACK_SAMPLER_H
 #define GS_PROBE_STACK_SAMPLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct gs_sampler_stats {
@@ -26,6 +30,7 @@ typedef struct gs_sampler_config {
     int64_t period_ns;
     int64_t per_iteration;
     int64_t stall_ns;       /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
+    bool long_waits;        /* gs_sampler_long_wait takes samples */
     void (*on_stall)(void); /* on the sampler's thread, without the GIL; NULL: nobody wants to know */
 } gs_sampler_config;
 
@@ -34,5 +39,9 @@ int gs_sampler_start(const gs_sampler_config *config);
 void gs_sampler_stop(void);
 void gs_sampler_forget(void);
 gs_sampler_stats gs_sampler_look(void);
+
+/* The calling thread waits for the GIL for long: the holder is sampled, unless another stack is just being taken. Any
+ * thread, without gil.mutex; does not block. */
+void gs_sampler_long_wait(void);
 
 #endif /* GS_PROBE_STACK_SAMPLER_H */

@@ -11,34 +11,27 @@
 
 #define MAX_THREADS 2048u
 
-/* Initial-exec: eight bytes of the room that the linker keeps for libraries loaded late; a call to find the variable
- * would cost more than the hook. */
-static _Thread_local gs_thread *mine __attribute__((tls_model("initial-exec")));
-static _Thread_local uint32_t my_recording __attribute__((tls_model("initial-exec")));
+_Thread_local gs_thread *gs_thread_mine __attribute__((tls_model("initial-exec")));
+_Thread_local uint32_t gs_thread_recording __attribute__((tls_model("initial-exec")));
+_Atomic uint32_t gs_threads_recording = 1;
 
 static gs_thread threads[MAX_THREADS];
 static gs_holds holds[MAX_THREADS];   /* of the thread in the same place */
 static _Atomic uint32_t threads_used; /* records below have been used */
 static _Atomic uint32_t last_number;
-static _Atomic uint32_t recording = 1;
 static pthread_key_t ended_key;
 static pthread_once_t ended_once = PTHREAD_ONCE_INIT;
 
-static uint32_t current_recording(void) {
-    /* relaxed: changes under gil.mutex, or in a thread that will look again */
-    return atomic_load_explicit(&recording, memory_order_relaxed);
-}
-
 static void on_thread_end(void *record) {
     gs_thread *self = record;
-    if (my_recording == current_recording()) {
+    if (gs_thread_recording == gs_load(&gs_threads_recording)) {
         gs_gil_thread_ended(self);
         /* RELEASE, pairs with ACQUIRE in gs_thread_next: its last counters */
         atomic_store_explicit(&self->use, GS_THREAD_ENDED, memory_order_release);
     }
     /* Destructors that run after this one may still take the GIL: they are nobody's. */
-    mine = NULL;
-    my_recording = UINT32_MAX;
+    gs_thread_mine = NULL;
+    gs_thread_recording = UINT32_MAX;
 }
 
 static void make_key(void) {
@@ -62,32 +55,29 @@ static gs_thread *claim(void) {
     return NULL;
 }
 
-static gs_thread *begin(void) {
-    uint32_t now = current_recording();
-    if (my_recording == UINT32_MAX) {
+gs_thread *gs_thread_begin(void) {
+    uint32_t now = gs_load(&gs_threads_recording);
+    if (gs_thread_recording == UINT32_MAX) {
         return NULL;
     }
-    my_recording = now;
-    mine = claim();
-    if (mine == NULL) {
+    gs_thread_recording = now;
+    gs_thread_mine = claim();
+    if (gs_thread_mine == NULL) {
         gs_recorder_lost(GS_LOST_NO_MEMORY);
         return NULL;
     }
-    memset((char *)mine + offsetof(gs_thread, number), 0, sizeof *mine - offsetof(gs_thread, number));
+    memset((char *)gs_thread_mine + offsetof(gs_thread, number), 0,
+           sizeof *gs_thread_mine - offsetof(gs_thread, number));
     /* relaxed: a number */
-    mine->number = atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed) + 1;
-    mine->native_id = (pid_t)syscall(SYS_gettid);
-    mine->identity = (uint64_t)pthread_self();
-    mine->holds = &holds[mine - threads];
-    mine->schedule_file = -1;
+    gs_thread_mine->number = atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed) + 1;
+    gs_thread_mine->native_id = (pid_t)syscall(SYS_gettid);
+    gs_thread_mine->identity = (uint64_t)pthread_self();
+    gs_thread_mine->holds = &holds[gs_thread_mine - threads];
+    gs_thread_mine->schedule_file = -1;
     pthread_once(&ended_once, make_key);
-    pthread_setspecific(ended_key, mine);
-    gs_recorder_push_thread(mine);
-    return mine;
-}
-
-gs_thread *gs_thread_self(void) {
-    return my_recording == current_recording() ? mine : begin();
+    pthread_setspecific(ended_key, gs_thread_mine);
+    gs_recorder_push_thread(gs_thread_mine);
+    return gs_thread_mine;
 }
 
 PyThreadState *gs_thread_state(void) {
@@ -131,7 +121,7 @@ void gs_thread_free(gs_thread *self) {
 
 void gs_threads_forget(void) {
     /* relaxed: every thread looks at it again at its next hook */
-    atomic_fetch_add_explicit(&recording, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&gs_threads_recording, 1, memory_order_relaxed);
     for (gs_thread *thread = gs_thread_next(NULL); thread != NULL; thread = gs_thread_next(thread)) {
         gs_thread_free(thread);
     }

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "histogram.h"
+#include "relaxed.h"
 
 typedef enum gs_thread_use {
     GS_THREAD_FREE = 0,
@@ -70,8 +71,19 @@ typedef struct gs_thread {
     int schedule_file;     /* -1: not open */
 } gs_thread;
 
+/* Initial-exec: eight bytes of the room that the linker keeps for libraries loaded late; a call to find the variable
+ * would cost more than the hook. */
+extern _Thread_local gs_thread *gs_thread_mine __attribute__((tls_model("initial-exec")));
+extern _Thread_local uint32_t gs_thread_recording __attribute__((tls_model("initial-exec")));
+extern _Atomic uint32_t gs_threads_recording; /* changes under gil.mutex, or in a thread that will look again */
+
+/* The calling thread's first hook in this recording: its record, or NULL. */
+gs_thread *gs_thread_begin(void);
+
 /* The calling thread's record; NULL if it cannot have one (too many threads, or it is ending). */
-gs_thread *gs_thread_self(void);
+static inline gs_thread *gs_thread_self(void) {
+    return gs_thread_recording == gs_load(&gs_threads_recording) ? gs_thread_mine : gs_thread_begin();
+}
 
 /* The interpreter's state of the calling thread; NULL while the interpreter ends, which frees those of daemon threads behind
  * their backs. Exact for a thread that has the GIL; one that is without may read what is freed in that very moment. */

@@ -177,6 +177,36 @@ def held(how: str) -> dict[str, Any]:
     return {"function": HOLDERS[how].__name__}
 
 
+def lets_go_elsewhere() -> dict[str, Any]:
+    """A loop with work, and a thread that keeps the GIL in one function and lets go of it in another one."""
+    stop = threading.Event()
+
+    def encode() -> None:
+        json.dumps(rows)
+
+    def rest() -> None:
+        sleep_for(0.004)
+
+    def other() -> None:
+        while not stop.is_set():
+            encode()
+            rest()
+
+    async def main() -> None:
+        thread = threading.Thread(target=other, name="holder")
+        thread.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            await asyncio.sleep(0)
+        stop.set()
+        thread.join()
+
+    # One call of native code, of some milliseconds.
+    rows = [{"number": number, "text": "x" * 50} for number in range(6000)]
+    run_recorded(main())
+    return {"function": encode.__name__}
+
+
 def runnable(threads: str) -> dict[str, Any]:
     """Threads that could always run, were it not for the GIL, and what the kernel says of their time."""
     said: list[dict[str, int]] = []
@@ -365,6 +395,7 @@ PROGRAMS = (
     random_blocks,
     task,
     held,
+    lets_go_elsewhere,
     runnable,
     mixed,
     healthy,

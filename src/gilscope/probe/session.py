@@ -95,6 +95,7 @@ class Session:
                     sample_after_ns=round(threshold_ns * (_WATCH_SAMPLES_FROM if totals else _RECORDING_SAMPLES_FROM)),
                     sample_period_ns=period_ns,
                     samples_per_iteration=_WATCH_SAMPLES if totals else _RECORDING_SAMPLES,
+                    sample_long_waits=not totals,
                     totals_threshold_ns=threshold_ns if totals else 0,
                     stall_hook=stall_hook,
                 )
