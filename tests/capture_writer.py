@@ -53,6 +53,11 @@ def thread(number: int, name: str | bytes = "", native_id: int = 0, identity: in
     return definition(3, struct.pack("<IIQBB", number, native_id, identity, loop, 0) + text(name))
 
 
+def named(number: int, value: str | bytes) -> bytes:
+    """Return the definition of a text."""
+    return definition(4, struct.pack("<I", number) + text(value))
+
+
 def event(  # noqa: PLR0913, PLR0917 - an event has as many fields
     kind: int,
     flags: int = 0,

@@ -35,6 +35,7 @@ class MadeCapture:
         }
     )
     stacks: dict[int, Stack] = field(default_factory=lambda: {0: Stack((), truncated=False)})
+    texts: dict[int, str] = field(default_factory=dict)
     end: dict[str, Any] | None = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -92,6 +93,11 @@ class MadeCapture:
     def schedule(self, at: float, queued: float, cpu: float = 0, thread: int = LOOP) -> None:
         """Append a reading of how long a thread has been in the run queue, and on a core."""
         self.event(EventKind.SCHEDULE, thread, at, 0, a=round(queued * MS), b=round(cpu * MS))
+
+    def task(self, at: float, name: str) -> None:
+        """Append the task that the loop was in."""
+        self.texts[len(self.texts) + 1] = name
+        self.event(EventKind.TASK, LOOP, at, 0, count=len(self.texts))
 
     def convoy(self, start: float, waits: int, holder: int = EXPORTER, stack: int = 0, own: int = 0) -> float:
         """Append a stall in which the loop has the GIL for 1 ms, waits 5 ms, and so on; return when it ends."""

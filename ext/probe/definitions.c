@@ -11,6 +11,7 @@
 #define KIND_CODE   1u
 #define KIND_STACK  2u
 #define KIND_THREAD 3u
+#define KIND_TEXT   4u
 
 #define CODES       (GS_PINNED_CODES + GS_COPIED_CODES + 1u)
 #define MAX_STACKS  (1u << 20)
@@ -34,6 +35,7 @@ struct gs_definitions {
     struct known_stack *stacks; /* open addressing; slots is a power of two */
     uint32_t slots;
     uint32_t stack_count;
+    uint32_t text_count;
     struct known_line lines[LINES_KEPT];
 };
 
@@ -119,6 +121,17 @@ void gs_definitions_thread(gs_definitions *self, uint32_t thread, uint32_t nativ
     put_u16(&self->pending, loop);
     put_text(&self->pending, name, name_bytes);
     end_definition(self, start);
+}
+
+uint32_t gs_definitions_text(gs_definitions *self, const char *text, size_t bytes) {
+    size_t start = begin_definition(self, KIND_TEXT, 6 + bytes);
+    if (self->pending.failed) {
+        return 0;
+    }
+    put_u32(&self->pending, ++self->text_count);
+    put_text(&self->pending, text, bytes);
+    end_definition(self, start);
+    return self->text_count;
 }
 
 static uint64_t mixed(uint64_t hash, uint64_t value) {

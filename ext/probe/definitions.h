@@ -24,6 +24,9 @@ void gs_definitions_code(gs_definitions *self, const gs_code_copy *copy);
 void gs_definitions_thread(gs_definitions *self, uint32_t thread, uint32_t native_id, uint64_t identity, uint8_t loop,
                            const char *name, size_t name_bytes);
 
+/* The number of a text, a new one each time; 0: no memory. */
+uint32_t gs_definitions_text(gs_definitions *self, const char *text, size_t bytes);
+
 /* What has been defined since the last call, to be written before any event that uses it; then gs_definitions_clear. */
 const uint8_t *gs_definitions_pending(const gs_definitions *self, size_t *bytes);
 void gs_definitions_clear(gs_definitions *self);

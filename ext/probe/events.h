@@ -25,6 +25,7 @@ typedef enum gs_event_kind {
         10, /* in the ring: `frames` gs_bucket_count follow, of each of which the recorder makes one event */
     GS_EVENT_EXPORT = 11,
     GS_EVENT_SPANS = 12,
+    GS_EVENT_TASK = 13, /* in the ring: `count` bytes of text follow, which the recorder defines */
     /* Never in a file: the recorder makes definitions of them. */
     GS_EVENT_THREAD = 128, /* count: gs_loop_kind; a: pthread identity; b: native thread id */
     GS_EVENT_NAME = 129,   /* `count` bytes of text follow */

@@ -88,6 +88,13 @@ bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns) {
     return *start_ns != 0;
 }
 
+void gs_probe_task(const char *name, size_t bytes) {
+    const gs_thread *self = gs_load(&running) ? gs_thread_self() : NULL;
+    if (self != NULL) {
+        gs_recorder_push_task(self->number, gs_now_ns(), name, bytes);
+    }
+}
+
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected) {
     gs_thread *self = gs_load(&running) ? gs_thread_self() : NULL;
     if (self != NULL) {

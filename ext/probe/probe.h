@@ -8,6 +8,7 @@
 #define GS_PROBE_PROBE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/export_observer.h"
@@ -35,6 +36,9 @@ gs_probe_stats gs_probe_look(void);
 
 /* The iteration that the calling thread's loop is in, as far as it has got: false if it is in none. */
 bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns);
+
+/* The task of that name, in UTF-8, is what the calling thread's loop runs. */
+void gs_probe_task(const char *name, size_t bytes);
 
 /* A garbage collection has ended, on this thread. */
 void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected);

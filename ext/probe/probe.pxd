@@ -129,6 +129,7 @@ cdef extern from "probe/stack_sampler.h" nogil:
         int64_t period_ns
         int64_t per_iteration
         int64_t stall_ns
+        int64_t tell_ns
         c_bool long_waits
         void (*on_stall)() noexcept nogil
 
@@ -160,6 +161,7 @@ cdef extern from "probe/probe.h" nogil:
 
     c_bool gs_probe_runs()
     c_bool gs_probe_iteration(int64_t *start_ns, uint64_t *gil_wait_ns)
+    void gs_probe_task(const char *name, size_t bytes)
     void gs_probe_collection(int64_t start_ns, uint32_t generation, uint64_t collected)
     void gs_probe_export(const gs_export_told *told)
 

@@ -112,14 +112,22 @@ void gs_recorder_push_thread(const gs_thread *thread) {
     push(&event, NULL, 0);
 }
 
-void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes) {
+static void push_text(gs_event event, const char *text, size_t bytes) {
     if (bytes > GS_NAME_BYTES) {
         /* Not inside a character. */
-        for (bytes = GS_NAME_BYTES; bytes > 0 && ((uint8_t)name[bytes] & 0xc0) == 0x80; bytes--) {
+        for (bytes = GS_NAME_BYTES; bytes > 0 && ((uint8_t)text[bytes] & 0xc0) == 0x80; bytes--) {
         }
     }
-    gs_event event = {.kind = GS_EVENT_NAME, .thread = thread, .count = (uint32_t)bytes};
-    push(&event, name, bytes);
+    event.count = (uint32_t)bytes;
+    push(&event, text, bytes);
+}
+
+void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes) {
+    push_text((gs_event){.kind = GS_EVENT_NAME, .thread = thread}, name, bytes);
+}
+
+void gs_recorder_push_task(uint32_t thread, int64_t now_ns, const char *name, size_t bytes) {
+    push_text((gs_event){.kind = GS_EVENT_TASK, .thread = thread, .start_ns = now_ns}, name, bytes);
 }
 
 void gs_recorder_push_code(const gs_code_copy *copy) {
@@ -248,6 +256,12 @@ static void take_in_event(const gs_event *event, const gs_raw_frame *frames, uin
     append(event, gs_definitions_stack(recorder.definitions, frames, frame_count));
 }
 
+static void take_in_task(const gs_event *event, const char *name) {
+    gs_event task = *event;
+    task.count = gs_definitions_text(recorder.definitions, name, event->count);
+    take_in_event(&task, NULL, 0);
+}
+
 static void take_in_holds(const gs_event *event, const gs_bucket_count *counts) {
     for (uint16_t i = 0; i < event->frames; i++) {
         gs_event holds = {.kind = GS_EVENT_HOLDS,
@@ -276,6 +290,8 @@ static void take_in(const gs_ring_record *record) {
         learn_end(event);
     } else if (event->kind == GS_EVENT_HOLDS) {
         take_in_holds(event, rest);
+    } else if (event->kind == GS_EVENT_TASK) {
+        take_in_task(event, rest);
     } else {
         take_in_event(event, rest, event->frames);
     }

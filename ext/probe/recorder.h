@@ -44,8 +44,10 @@ bool gs_recorder_push(const gs_event *event, const gs_raw_frame *frames, size_t 
 bool gs_recorder_push_holds(uint32_t thread, int64_t now_ns, const gs_bucket_count *counts, uint16_t count);
 /* A thread is new, or its loop is. */
 void gs_recorder_push_thread(const gs_thread *thread);
-/* A thread's name, UTF-8, is cut at GS_NAME_BYTES. */
+/* A thread's name. UTF-8, is cut at GS_NAME_BYTES, as the next is. */
 void gs_recorder_push_name(uint32_t thread, const char *name, size_t bytes);
+/* The name of the task that the thread's loop is running. */
+void gs_recorder_push_task(uint32_t thread, int64_t now_ns, const char *name, size_t bytes);
 /* A code that the sampler copied. */
 void gs_recorder_push_code(const gs_code_copy *copy);
 void gs_recorder_lost(gs_lost_reason reason);

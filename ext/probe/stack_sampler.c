@@ -22,8 +22,6 @@
 /* Loops that are loaded late are hooked as late as this. */
 #define LOADED_NS   (20 * GS_NS_PER_MS)
 #define REPORT_NS   GS_NS_PER_S
-/* Whoever is told takes the GIL for it. */
-#define TELL_NS     (100 * GS_NS_PER_MS)
 #define SCHEDULE_NS (100 * GS_NS_PER_MS)
 #define SPARSEST    5 /* periods */
 #define STACK_BYTES (256u << 10)
@@ -168,7 +166,7 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
     if (sampler.config.on_stall != NULL && now_ns - start_ns >= sampler.config.stall_ns &&
-        start_ns - loop->told_iteration_ns >= TELL_NS && loop->native_id == getpid()) {
+        start_ns - loop->told_iteration_ns >= sampler.config.tell_ns && loop->native_id == getpid()) {
         loop->told_iteration_ns = start_ns;
         sampler.config.on_stall();
     }

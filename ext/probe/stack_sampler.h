@@ -30,6 +30,7 @@ typedef struct gs_sampler_config {
     int64_t period_ns;
     int64_t per_iteration;
     int64_t stall_ns;       /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
+    int64_t tell_ns;        /* but not so soon after the one before */
     bool long_waits;        /* gs_sampler_long_wait takes samples */
     void (*on_stall)(void); /* on the sampler's thread, without the GIL; NULL: nobody wants to know */
 } gs_sampler_config;

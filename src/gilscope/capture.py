@@ -36,18 +36,19 @@ _CODE = struct.Struct("<III")
 _STACK = struct.Struct("<IHH")
 _FRAME_KEY = struct.Struct("<Q")
 _THREAD = struct.Struct("<IIQBx")
+_NUMBER = struct.Struct("<I")
 _TEXT = struct.Struct("<H")
 _EVENT = struct.Struct("<BB2xIqQIIQQ")
 
 _MAGIC = b"GILSCOPE"
 _METADATA, _DEFINITIONS, _EVENTS, _END = 1, 2, 3, 4
-_CODE_DEFINITION, _STACK_DEFINITION, _THREAD_DEFINITION = 1, 2, 3
+_CODE_DEFINITION, _STACK_DEFINITION, _THREAD_DEFINITION, _TEXT_DEFINITION = 1, 2, 3, 4
 _STACK_TRUNCATED = 1
 
 # As Python objects. An hour of a large service has some 100,000 stacks, which take 100 MiB.
 _DEFINITIONS_LIMIT_BYTES = 160 << 20
 # What one takes beside its text or frames: the tuple, its numbers, and its place in a dict.
-_CODE_BYTES, _FRAME_BYTES, _STACK_BYTES, _THREAD_BYTES = 300, 250, 300, 300
+_CODE_BYTES, _FRAME_BYTES, _STACK_BYTES, _THREAD_BYTES, _TEXT_BYTES = 300, 250, 300, 300, 150
 
 
 class EventKind(IntEnum):
@@ -65,6 +66,7 @@ class EventKind(IntEnum):
     HOLDS = 10
     EXPORT = 11
     SPANS = 12
+    TASK = 13
 
 
 class Event(NamedTuple):
@@ -165,6 +167,7 @@ class Capture:
         metadata: of the process and the recording; a field is of the type that the format says, or absent.
         threads: by id, all that are in the events delivered so far.
         stacks: by id, likewise; 0 is none.
+        texts: by id: names of tasks.
         end: how the recording ended; None before that is read, and if it was cut off.
         problems: what could not be read so far, in words.
 
@@ -174,6 +177,7 @@ class Capture:
     metadata: Mapping[str, Any]
     threads: dict[int, Thread]
     stacks: dict[int, Stack]
+    texts: dict[int, str]
     end: Mapping[str, Any] | None
     problems: list[str]
 
@@ -236,7 +240,8 @@ class Capture:
         position, number, lines = self._after_metadata
         problems = Problems(lines)
         reading = _Reading(Chunks(self._file, problems, position, number), _Definitions(problems), problems)
-        self.threads, self.stacks = reading.definitions.threads, reading.definitions.stacks
+        known = reading.definitions
+        self.threads, self.stacks, self.texts = known.threads, known.stacks, known.texts
         self.end, self.problems = None, problems.lines
         return reading
 
@@ -331,11 +336,12 @@ def _known_events(chunk: Chunk, problems: Problems) -> bytes:
 
 
 class _Definitions:
-    """Codes, frames, stacks and threads as they become known, in bounded memory."""
+    """Codes, frames, stacks, threads and texts as they become known, in bounded memory."""
 
     def __init__(self, problems: Problems) -> None:
         self.threads: dict[int, Thread] = {}
         self.stacks: dict[int, Stack] = {0: _NO_STACK}
+        self.texts: dict[int, str] = {}
         self._problems = problems
         self._codes: dict[int, Code] = {0: _NO_CODE}
         # By code and line in one number, as they stand in the file. Most stacks share most of their frames.
@@ -417,6 +423,11 @@ class _Definitions:
             name, _ = _text(body, _THREAD.size)
             if self._has_room(_THREAD_BYTES + sys.getsizeof(name)):
                 self.threads[thread] = Thread(thread, native_id, identity, loop, name)
+        elif kind == _TEXT_DEFINITION:
+            (number,) = _NUMBER.unpack_from(body)
+            text, _ = _text(body, _NUMBER.size)
+            if self._has_room(_TEXT_BYTES + sys.getsizeof(text)):
+                self.texts[number] = text
 
     def _has_room(self, size: int) -> bool:
         """Return whether there is room for so many bytes, which is then taken."""

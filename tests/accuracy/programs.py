@@ -132,7 +132,7 @@ def task() -> dict[str, Any]:
 
     async def main() -> None:
         await asyncio.sleep(0.01)
-        await asyncio.create_task(right_step())
+        await asyncio.create_task(right_step(), name="order 7")
         await asyncio.sleep(0.01)
 
     run_recorded(main())
@@ -197,6 +197,7 @@ def lets_go_elsewhere() -> dict[str, Any]:
         thread.start()
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
+            spin_for(0.0001)
             await asyncio.sleep(0)
         stop.set()
         thread.join()

@@ -300,6 +300,20 @@ def test_coroutine_that_ran_is_the_outermost_of_the_application() -> None:
     assert stall.ran == outer
 
 
+def test_task_that_ran_is_the_last_that_was_seen_in_the_stall() -> None:
+    """Not the one of the stall before; a task without a name is none."""
+    capture = MadeCapture()
+    for at, name in ((5, "early"), (45, "first"), (55, "order-7"), (90, "")):
+        capture.task(at, name)
+    for start in (40, 80, 120):
+        capture.iteration(start, start + 30, cpu=30)
+    assert [stall.task for stall in sorted(analyse(capture).stalls, key=lambda stall: stall.start_ns)] == [
+        "order-7",
+        None,
+        None,
+    ]
+
+
 def test_coroutine_is_unknown_where_none_was_seen() -> None:
     """A plain callback has none."""
     capture = MadeCapture()

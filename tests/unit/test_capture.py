@@ -168,6 +168,15 @@ def test_thread_defined_again_has_its_later_name(tmp_path: Path) -> None:
         assert capture.threads[1].loop == 1
 
 
+def test_texts_are_delivered_by_number(tmp_path: Path) -> None:
+    """Whatever bytes they are of."""
+    writer = CaptureWriter().definitions(MAIN, write.named(1, "order-1"), write.named(2, b"\xff"))
+    with open_capture(writer.events(write.event(EventKind.TASK, thread=1, count=2)).write(tmp_path / "x")) as capture:
+        assert [capture.texts[event.count] for event in capture.events()] == ["\ufffd"]
+        assert capture.texts[1] == "order-1"
+        assert capture.problems == []
+
+
 def test_event_of_what_is_not_defined_has_no_stack_and_a_thread_without_a_name(tmp_path: Path) -> None:
     """As after a damaged chunk of definitions: every id that is delivered can be looked up."""
     writer = CaptureWriter().definitions(MAIN)
@@ -213,6 +222,7 @@ def test_stack_of_a_function_that_is_not_defined_says_so(tmp_path: Path) -> None
         (write.definition(1, struct.pack("<IIIH", 5, 0, 0, 9) + b"name"), False),
         (write.definition(2, struct.pack("<IHH", 5, 2, 0) + bytes(8)), False),
         (write.definition(3, b""), False),
+        (write.definition(4, struct.pack("<IH", 5, 9) + b"name"), False),
         (struct.pack("<BI", 1, 1000), True),
     ],
 )

@@ -121,6 +121,7 @@ class Recording:
     stacks: dict[int, Stack] = field(default_factory=lambda: {0: Stack((), truncated=False), 7: STACK})
     threads: dict[int, Thread] = field(default_factory=dict)
     end: Mapping[str, Any] | None = None
+    texts: Mapping[int, str] = field(default_factory=dict)
     problems: Sequence[str] = ()
 
     def events(self) -> Iterator[Event]:

@@ -70,4 +70,4 @@ def test_json_keys_are_documented() -> None:
     assert as_json.__doc__
     found = set(keys(report()))
     assert found - set(re.findall(r"\w+", as_json.__doc__)) == set()
-    assert {"since_start_ns", "takes_per_iteration", "ran"} <= found
+    assert {"since_start_ns", "takes_per_iteration", "ran", "task"} <= found

@@ -21,6 +21,7 @@ def rich(name: str = "encode_spans", thread: str = "OtelBatchSpanRecordProcessor
     capture.threads[EXPORTER] = Thread(EXPORTER, 102, 0, 0, thread)
     capture.threads[LOOP] = Thread(LOOP, 101, 0, 2, thread)
     seen = capture.stack(stack(name, "handler", file=f"/srv/{name}.py", flags=COROUTINE, truncated=True))
+    capture.task(20, f"task of {name}")
     end = capture.convoy(0, waits=10, stack=seen, own=seen)
     capture.blocked(end, end + 30, seen)
     capture.iteration(end, end + 31, cpu=1)
@@ -52,7 +53,7 @@ def test_report_starts_with_the_verdict() -> None:
         "  held by OtelBatchSpanRecordPro..",
         "Worst stalls (4 of 4)",
         " 1. 61 ms at 0.000 s in OtelBatchSpanRecordProcessor: GIL wait 50 ms, on CPU 11 ms",
-        "    ran handler  encode_spans.py:11",
+        "    ran handler  encode_spans.py:11, task task of encode_spans",
         "    GIL: 10 waits, mean 5.0 ms, longest 5.0 ms: many waits of one switch interval each",
         "    waited for the GIL in (50 ms); GIL held by OtelBatchSpanRecordProcessor in (50 ms)",
         "    blocked in (30 ms)",

@@ -34,6 +34,8 @@ class Recorded(Protocol):
     @property
     def stacks(self) -> Mapping[int, Stack]: ...  # noqa: D102
     @property
+    def texts(self) -> Mapping[int, str]: ...  # noqa: D102
+    @property
     def end(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
     def problems(self) -> Sequence[str]: ...  # noqa: D102
@@ -219,6 +221,7 @@ class Stall:
         blocked: where the loop's thread was without the GIL and off the CPU; the longest first.
         stopped: where it was off the CPU without having been blocked: what had no core, and what is unattributed.
         ran: the outermost coroutine that was seen in it, if one was.
+        task: the name of the asyncio task that ran in its middle; None where nobody could tell.
     """
 
     thread: int
@@ -233,6 +236,7 @@ class Stall:
     stopped: tuple[StackTime, ...]
     collections: tuple[Collection, ...]
     ran: Frame | None
+    task: str | None
 
     @property
     def wall_ns(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from gilscope.analysis.timeline import Timeline
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 _KEPT_INTERVALS = 1024
 # At a sample each 2 ms: eight seconds.
 _KEPT_MOMENTS = 4096
+
+# One in each stall.
+_KEPT_TASKS = 256
 
 # The states of a sample whose thread had the GIL, and of one that did not want it either.
 HOLDS, NEITHER = 1, 3
@@ -37,15 +41,16 @@ class Reading(NamedTuple):
 
 
 class Moments:
-    """The last waits, blocked periods, samples and readings of the kernel's counters of one thread."""
+    """The last waits, blocked periods, samples, tasks, and readings of the kernel's counters of one thread."""
 
-    __slots__ = ("blocked", "readings", "samples", "waits")
+    __slots__ = ("blocked", "readings", "samples", "tasks", "waits")
 
     def __init__(self) -> None:
         self.waits: Timeline[Waited] = Timeline(_KEPT_INTERVALS)
         self.blocked: Timeline[Blocked] = Timeline(_KEPT_INTERVALS)
         self.samples: list[Sample] = []
         self.readings: list[Reading] = []
+        self.tasks: deque[tuple[int, int]] = deque(maxlen=_KEPT_TASKS)
 
     def add_sample(self, sample: Sample) -> None:
         """Remember a sample, wherever it belongs in the order of time."""
@@ -58,6 +63,14 @@ class Moments:
         insort(self.readings, reading)
         if len(self.readings) >= 2 * _KEPT_MOMENTS:
             del self.readings[:_KEPT_MOMENTS]
+
+    def add_task(self, at_ns: int, task: int) -> None:
+        """Remember which task a loop was in."""
+        self.tasks.append((at_ns, task))
+
+    def task(self, start_ns: int, end_ns: int) -> int:
+        """Return the last task that was seen between two times, 0 if none was."""
+        return next((task for at_ns, task in reversed(self.tasks) if start_ns <= at_ns <= end_ns), 0)
 
     def holding(self, start_ns: int, end_ns: int) -> list[Sample]:
         """Return the samples between two times, both included, with a stack and the GIL; in the order of time."""

@@ -31,6 +31,7 @@ class Names:
     def __init__(self, capture: Recorded) -> None:
         self._threads = capture.threads
         self._stacks = capture.stacks
+        self._texts = capture.texts
 
     def thread(self, number: int) -> str:
         """Return a thread's name; of one without a name its number."""
@@ -52,6 +53,10 @@ class Names:
         """Return the kernel's number of a thread, 0 if unknown."""
         thread = self._threads.get(number)
         return thread.native_id if thread else 0
+
+    def task(self, number: int) -> str | None:
+        """Return a task's name; None if it has none, or is none."""
+        return self._texts.get(number) or None
 
     def stack(self, number: int) -> Stack:
         """Return a stack; the empty one if it is not defined."""

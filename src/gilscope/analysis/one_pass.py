@@ -94,6 +94,7 @@ class _Pass:
             EventKind.HOLDS: self._holds,
             EventKind.EXPORT: self._exports.add_request,
             EventKind.SPANS: self._exports.read_spans,
+            EventKind.TASK: self._task,
         }
         stalls = self._open
         for event in events:
@@ -137,6 +138,9 @@ class _Pass:
 
     def _schedule(self, event: Event) -> None:
         self._moments[event.thread].add_reading(Reading(event.start_ns, event.a, event.b))
+
+    def _task(self, event: Event) -> None:
+        self._moments[event.thread].add_task(event.start_ns, event.count)
 
     def _collection(self, event: Event) -> None:
         _, _, thread, start_ns, duration_ns, stack, generation, objects, _ = event

@@ -73,6 +73,7 @@ class ClosedStall:
         blocked: by stack; sums up to that part of the breakdown.
         stopped: by stack; sums up to what had no core and what is unattributed.
         collections: all that lie in it.
+        task: the last that was seen in it, 0 if none was.
     """
 
     stall: OpenStall
@@ -83,6 +84,7 @@ class ClosedStall:
     blocked: dict[int, int]
     stopped: dict[int, int]
     collections: list[Collecting]
+    task: int
 
 
 def close(
@@ -114,6 +116,7 @@ def close(
         blocked=_shared(parts.blocked_ns, _blocked_stacks(stall)),
         stopped=stopped,
         collections=collected,
+        task=own.task(stall.start_ns, stall.end_ns),
     )
     for wait in stall.waits:
         holders: dict[tuple[int, int], int] = defaultdict(int)

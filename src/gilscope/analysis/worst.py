@@ -63,6 +63,7 @@ def _told(closed: ClosedStall, names: Names, capture_start_ns: int) -> Stall:
             for start, end, found, _ in closed.collections
         ),
         ran=next((frame for frame in ran if frame), None),
+        task=names.task(closed.task),
     )
 
 

@@ -96,7 +96,8 @@ class Session:
                     sample_period_ns=period_ns,
                     samples_per_iteration=_WATCH_SAMPLES if totals else _RECORDING_SAMPLES,
                     sample_long_waits=not totals,
-                    totals_threshold_ns=threshold_ns if totals else 0,
+                    stall_threshold_ns=threshold_ns,
+                    totals=totals,
                     stall_hook=stall_hook,
                 )
             except OSError as error:

@@ -9,7 +9,7 @@ Times and durations are whole nanoseconds, and their keys end in `_ns`. The keys
     stalled           over all loops: count, total_ns, longest_ns
     findings[]        kind, title, evidence[], remedy, stolen_ns; the one that explains most first
     loops[]           thread, name, kind, iterations{}, parts{}, convoy{}, stalls{}, stall_parts{}, stall_convoy{}
-    stalls[]          the worst: thread, loop_name, start_ns, since_start_ns, wall_ns, parts{}, convoy{}, ran,
+    stalls[]          the worst: thread, loop_name, start_ns, since_start_ns, wall_ns, parts{}, convoy{}, ran, task,
                       waits[start_ns, duration_ns, timeouts, stack, holders[thread, name, stack, ns]],
                       on_cpu[stack, ns], blocked[stack, ns], stopped[stack, ns],
                       collections[thread, name, duration_ns, generation, collected]
@@ -29,7 +29,7 @@ Times and durations are whole nanoseconds, and their keys end in `_ns`. The keys
     convoy            shape, waits, wait_ns, mean_wait_ns, longest_wait_ns, interval_waits, takes, iterations,
                       takes_per_iteration
     stack             frames[function, file, line, first_line], innermost first; truncated
-    ran               a frame, or null
+    ran, task         a frame, and the name of an asyncio task, or null
 
 What each means is in the docstrings of `gilscope.analysis.model`.
 """

@@ -224,9 +224,9 @@ def _stalls(analysis: Analysis, files: Files) -> Iterator[Markup]:
         "p", f"The longest {len(analysis.stalls)} of {analysis.stall_count:,}. ", element("span", data_told="stalls")
     )
     yield page.how_to_read(
-        "One line for each stall: how long it was, when it began, where its time went, and the coroutine that ran. The "
-        "bar has, from the left: GIL wait, on CPU, blocked, no core, unattributed. Open a line for its waits, who had "
-        "the GIL meanwhile, and the stacks of both sides, the innermost frame first.",
+        "One line for each stall: how long it was, when it began, where its time went, and the coroutine and task that "
+        "ran. The bar has, from the left: GIL wait, on CPU, blocked, no core, unattributed. Open a line for its waits, "
+        "who had the GIL meanwhile, and the stacks of both sides, the innermost frame first.",
     )
     for number, stall in enumerate(analysis.stalls, 1):
         yield _stall(number, stall, files)
@@ -235,7 +235,7 @@ def _stalls(analysis: Analysis, files: Files) -> Iterator[Markup]:
 def _stall(number: int, stall: Stall, files: Files) -> Markup:
     split = dict(zip(_SPLIT, _split(stall.parts), strict=True))
     words = ", ".join(f"{_SPLIT[kind]} {spoken(ns)}" for kind, ns in split.items() if ns)
-    ran = [element("code", files.name(stall.ran))] if stall.ran else []
+    ran = [element("code", seen)] if (seen := files.ran(stall)) else []
     summary = element(
         "summary",
         element("span", spoken(stall.wall_ns), class_="length"),

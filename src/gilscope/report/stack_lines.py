@@ -12,6 +12,7 @@ from gilscope.analysis.places import library_file
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gilscope.analysis.model import Stall
     from gilscope.capture import Frame, Stack
 
 # The innermost frames say what was being done, whoever wrote them.
@@ -42,6 +43,11 @@ class Files:
             return frame.code.name
         file = self._short.get(frame.code.file, frame.code.file)
         return f"{frame.code.name}  {file}:{frame.line or frame.code.first_line}"
+
+    def ran(self, stall: Stall) -> str:
+        """Return the coroutine and the task that ran in a stall; empty if neither was seen."""
+        seen = [self.name(stall.ran)] if stall.ran else []
+        return ", ".join([*seen, *([f"task {stall.task}"] if stall.task else [])])
 
 
 def _library_name(file: str) -> str:

@@ -127,8 +127,8 @@ def _stall(number: int, stall: Stall, files: Files, width: int) -> Iterator[str]
     at = stall.since_start_ns / 1e9
     title = f"{spoken(stall.wall_ns)} at {at:.3f} s in {stall.loop_name}: {words}"
     yield from wrapped(title, width, f"{number:>2}. ", "    ")
-    if stall.ran:
-        yield f"    ran {files.name(stall.ran)}"
+    if ran := files.ran(stall):
+        yield from wrapped(f"ran {ran}", width, "    ", "      ")
     if stall.convoy.waits:
         yield from wrapped(f"GIL: {waits_in_words(stall.convoy)}", width, "    ", "      ")
     off_cpu = "no core, in" if parts.no_core_ns >= parts.unattributed_ns else "off the CPU, in"
