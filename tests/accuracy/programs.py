@@ -185,7 +185,7 @@ def lets_go_elsewhere() -> dict[str, Any]:
         json.dumps(rows)
 
     def rest() -> None:
-        sleep_for(0.004)
+        sleep_for(0.001)
 
     def other() -> None:
         while not stop.is_set():
@@ -197,7 +197,8 @@ def lets_go_elsewhere() -> dict[str, Any]:
         thread.start()
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
-            spin_for(0.0001)
+            # Lets go of the GIL, as a handler does that reads, and for long enough to lose it.
+            sleep_for(0.0002)
             await asyncio.sleep(0)
         stop.set()
         thread.join()
