@@ -204,7 +204,7 @@ def lets_go_elsewhere() -> dict[str, Any]:
         thread.join()
 
     # One call of native code, of some milliseconds.
-    rows = [{"number": number, "text": "x" * 50} for number in range(6000)]
+    rows = [{"number": number, "text": "x" * 50} for number in range(20_000)]
     run_recorded(main())
     return {"function": encode.__name__}
 

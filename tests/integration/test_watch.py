@@ -18,7 +18,7 @@ from gilscope.analysis import analyse
 from gilscope.capture import open_capture
 from gilscope.errors import ProbeError, SettingsError
 from gilscope.probe import stall_thread
-from tests.accuracy.recorded import LOOPS, needs_probe
+from tests.accuracy.recorded import LOOPS, asleep, needs_gil, needs_probe
 from tests.integration.programs.watch_load import DEADLINE_S, block, burner, eventually, run, spin, stalls
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def test_every_stall_is_told_with_its_parts_and_place(loop: str, how: object) ->
     assert {(place.name, place.file.rpartition("/")[2]) for place in places} == {(function.__name__, "watch_load.py")}
 
 
+@needs_gil
 @pytest.mark.parametrize("loop", LOOPS)
 def test_holder_of_the_gil_is_named_in_stalls_and_totals(loop: str) -> None:
     """A loop that computes beside a thread that never lets go: of what it waited for others, 90 % was for that thread.
@@ -112,6 +113,7 @@ def cumulative(totals: Totals) -> dict[object, float]:
     }
 
 
+@needs_gil
 def test_totals_never_fall_and_agree_with_the_threads_own_clocks() -> None:
     """Five generations of a pool that end: what they held is what they computed, and what they waited for, at most."""
 
@@ -222,7 +224,7 @@ def test_dump_is_a_capture_of_the_last_seconds(tmp_path: Path) -> None:
             # What happened in the last half second may be missing.
             watch.dump(path, force=True)
             with open_capture(path) as capture:
-                found = [stall for stall in analyse(capture).stalls if stall.parts.blocked_ns >= 39 * MS]
+                found = [stall for stall in analyse(capture).stalls if asleep(stall)[0] >= 39 * MS]
                 assert capture.problems == []
                 assert capture.end is not None
             return len(found) == 2

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import gilscope
-from tests.accuracy.recorded import needs_probe, read, read_whole
+from tests.accuracy.recorded import needs_gil, needs_probe, read, read_whole
 from tests.integration.programs.watch_load import burner, eventually, run, spin, stalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = needs_probe
+pytestmark = [needs_probe, needs_gil]
 
 # As much as a watch keeps for definitions.
 MOST_BYTES = 16 << 20

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import gilscope
-from tests.accuracy.recorded import LOOPS, needs_probe
+from tests.accuracy.recorded import LOOPS, needs_gil, needs_probe
 from tests.integration.programs.watch_load import block, burner, eventually, run, spin, stalls
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def collected(reader: InMemoryMetricReader) -> Points:
 
 
 @pytest.mark.smoke
+@needs_gil
 def test_totals_are_metrics_while_something_is_watched() -> None:
     """Two watches after another on one provider: each is seen while it runs, and nothing in between."""
     reader = InMemoryMetricReader()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gilscope
-from tests.accuracy.recorded import needs_probe
+from tests.accuracy.recorded import needs_gil, needs_probe
 from tests.integration.programs.watch_load import eventually
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gilscope.probe.totals import Totals
     from gilscope.probe.watching import Watch
 
-pytestmark = needs_probe
+pytestmark = [needs_probe, needs_gil]
 
 THREADS = 5000
 
