@@ -163,7 +163,7 @@ cdef void _on_stall() noexcept nogil:
 
 def start(
         int file, bytes metadata, *, int64_t sample_after_ns, int64_t sample_period_ns, int64_t samples_per_iteration=8,
-        bint sample_long_waits=False, int64_t stall_threshold_ns=0, bint totals=False, stall_hook=None):
+        bint detailed=False, int64_t stall_threshold_ns=0, bint totals=False, stall_hook=None):
     global _stall_hook, _stall_ns
     cdef gs_probe_config config
     _stall_hook = stall_hook
@@ -176,7 +176,7 @@ def start(
     config.sampler.after_ns = sample_after_ns
     config.sampler.period_ns = sample_period_ns
     config.sampler.per_iteration = samples_per_iteration
-    config.sampler.long_waits = sample_long_waits
+    config.sampler.detailed = detailed
     config.sampler.stall_ns = stall_threshold_ns
     config.sampler.on_stall = _on_stall
     if totals and stall_hook is None:

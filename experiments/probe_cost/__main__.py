@@ -191,7 +191,7 @@ EXPERIMENT = ProbeExperiment(
         Target("the same", "added_instructions", HOOKS, 250.0),
     ),
     block=block,
-    full={"blocks": 5, "seconds": 3.0, "warm_up": 0.5, "connections": 256, "pairs": 10, "turn": 0.7},
+    full={"blocks": 5, "seconds": 3.0, "warm_up": 0.5, "connections": 256, "pairs": 50, "turn": 0.3},
     tiny={"blocks": 1, "seconds": 0.5, "warm_up": 0.1, "connections": 64, "pairs": 2, "turn": 0.1},
     packages=("fastapi", "uvicorn", "uvloop", "py-spy", "viztracer", "gilscope"),
     placed="the server on one core, load and py-spy on another",

@@ -2,13 +2,14 @@
 
 A child (see `gilscope.bench.child`) that says its port, and ends when its standard input closes. For each
 line on its standard input, a tool or "nothing" in JSON, it is watched by that from then on, and says how many requests
-it has answered and what CPU time its process has used.
+it has answered, how many steps of requests it has begun, and what CPU time its process has used.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from opentelemetry.trace import NoOpTracerProvider
+from opentelemetry.trace import NoOpTracer, NoOpTracerProvider
 
 from gilscope.bench.sockets import bound_socket
 from loadtests.apps.chat import create_app
@@ -27,15 +28,38 @@ from loadtests.apps.chat import create_app
 if TYPE_CHECKING:
     import socket
 
+    from opentelemetry.trace import Tracer
+
 
 NOTHING, RECORDING, ALWAYS_ON = "nothing", "gilscope, recording", "gilscope, always on"
+
+
+class Steps(NoOpTracerProvider):
+    """Traces nothing, and counts the steps that there would be spans of, 16 a request: the service's work in small."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def get_tracer(self, *_names: object, **_more: object) -> Tracer:
+        """Return a tracer that counts."""
+        return _Counting(self)
+
+
+class _Counting(NoOpTracer):
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def start_as_current_span(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - as the class it is of
+        self._steps.begun += 1
+        return super().start_as_current_span(*args, **more)
 
 
 class Server(uvicorn.Server):
     """Serves until standard input closes."""
 
-    def __init__(self, config: uvicorn.Config, tool: str, capture: Path) -> None:
+    def __init__(self, config: uvicorn.Config, steps: Steps, tool: str, capture: Path) -> None:
         super().__init__(config)
+        self._steps = steps
         self._capture = capture
         self._tool = NOTHING
         self._captures = 0
@@ -62,7 +86,8 @@ class Server(uvicorn.Server):
         line = os.read(sys.stdin.fileno(), 4096)  # one line at a time: the parent waits for the answer
         if line:
             self.watch(json.loads(line))
-            _say({"requests": self.server_state.total_requests, "cpu_ns": time.process_time_ns()})
+            requests, cpu_ns = self.server_state.total_requests, time.process_time_ns()
+            _say({"requests": requests, "steps": self._steps.begun, "cpu_ns": cpu_ns})
         else:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.should_exit = True
@@ -108,15 +133,18 @@ def main() -> None:
     os.sched_setaffinity(0, {options.core})
     if options.contended:
         threading.Thread(target=contend, daemon=True).start()
+    steps = Steps()
     config = uvicorn.Config(
-        create_app(NoOpTracerProvider()),
+        create_app(steps),
         loop="uvloop",
         http="httptools",
         lifespan="off",
         access_log=False,
         log_level="warning",
     )
-    server = Server(config, options.tool, options.capture)
+    # What has been made until here is not gone through by each collection of what a turn has made.
+    gc.freeze()
+    server = Server(config, steps, options.tool, options.capture)
     server.run(sockets=[bound_socket("127.0.0.1", 0)])
     server.watch(NOTHING)
 

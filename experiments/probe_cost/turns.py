@@ -20,8 +20,8 @@ _ANSWER_TIMEOUT_S = 20.0
 
 
 class _Turn(NamedTuple):
-    requests_per_s: float
-    cpu_ns: float
+    steps_per_s: float
+    step_cpu_ns: float
 
 
 async def by_turns(server: Child, tool: str, *, connections: int, pairs: int, seconds: float) -> Figures:
@@ -52,10 +52,8 @@ async def by_turns(server: Child, tool: str, *, connections: int, pairs: int, se
     loading.cancel()
     await asyncio.gather(loading, return_exceptions=True)
     return {
-        "throughput_ratio": statistics.median(
-            watched.requests_per_s / alone.requests_per_s for watched, alone in found
-        ),
-        "cpu_ratio": statistics.median(watched.cpu_ns / alone.cpu_ns for watched, alone in found),
+        "throughput_ratio": statistics.median(watched.steps_per_s / alone.steps_per_s for watched, alone in found),
+        "cpu_ratio": statistics.median(watched.step_cpu_ns / alone.step_cpu_ns for watched, alone in found),
     }
 
 
@@ -65,8 +63,9 @@ async def _turn(server: Child, watched_by: str, seconds: float) -> _Turn:
     before, begun_ns = ask(server, watched_by), time.monotonic_ns()
     await asyncio.sleep(seconds)
     after, ended_ns = ask(server, watched_by), time.monotonic_ns()
-    requests = after["requests"] - before["requests"]
-    return _Turn(requests / (ended_ns - begun_ns) * 1e9, (after["cpu_ns"] - before["cpu_ns"]) / requests)
+    # Of requests a tenth is under way at either end of a turn.
+    steps = after["steps"] - before["steps"]
+    return _Turn(steps / (ended_ns - begun_ns) * 1e9, (after["cpu_ns"] - before["cpu_ns"]) / steps)
 
 
 def ask(server: Child, watched_by: str) -> dict[str, int]:

@@ -40,7 +40,7 @@ int gs_probe_start(const gs_probe_config *config) {
         }
         return error;
     }
-    if (gs_gil_start(config->sampler.long_waits ? gs_sampler_long_wait : NULL) != 0) {
+    if (gs_gil_start(config->sampler.detailed ? gs_sampler_long_wait : NULL) != 0) {
         /* Else done by it, under gil.mutex; and without takes this thread would be met, and named, only in its loop's poll. */
         gs_threads_forget();
         (void)gs_thread_self();

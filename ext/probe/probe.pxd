@@ -130,7 +130,7 @@ cdef extern from "probe/stack_sampler.h" nogil:
         int64_t per_iteration
         int64_t stall_ns
         int64_t tell_ns
-        c_bool long_waits
+        c_bool detailed
         void (*on_stall)() noexcept nogil
 
 

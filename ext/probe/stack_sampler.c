@@ -151,8 +151,8 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t start_ns = gs_load(&loop->iteration_start_ns);
     bool was_long = loop->sampled_iteration_ns != 0;
     if (start_ns == 0 || now_ns - start_ns < sampler.config.after_ns) {
-        /* At the first sight of every iteration that may become long, after one that was, and now and then. */
-        bool is_new = start_ns != 0 && loop->scheduled_ns < start_ns;
+        /* At the first sight of one that may become long, after one that was, and now and then. */
+        bool is_new = sampler.config.detailed && start_ns != 0 && loop->scheduled_ns < start_ns;
         if (is_new || was_long || now_ns - loop->scheduled_ns >= SCHEDULE_NS) {
             report_schedule(loop, now_ns);
         }
@@ -250,7 +250,7 @@ int gs_sampler_start(const gs_sampler_config *config) {
 
 void gs_sampler_stop(void) {
     pthread_mutex_lock(&sampler.taking);
-    sampler.config.long_waits = false;
+    sampler.config.detailed = false;
     pthread_mutex_unlock(&sampler.taking);
     if (!sampler.running) {
         return;
@@ -263,7 +263,7 @@ void gs_sampler_stop(void) {
 }
 
 void gs_sampler_forget(void) {
-    sampler.config.long_waits = false;
+    sampler.config.detailed = false;
     sampler.running = false;
     pthread_mutex_init(&sampler.taking, NULL);
 }
@@ -278,7 +278,7 @@ void gs_sampler_long_wait(void) {
         return;
     }
     gs_gil_now gil = gs_gil_look();
-    if (sampler.config.long_waits && gil.holder != NULL && gil.since_ns != 0) {
+    if (sampler.config.detailed && gil.holder != NULL && gil.since_ns != 0) {
         sample_holder(&gil, gs_now_ns());
     }
     pthread_mutex_unlock(&sampler.taking);

@@ -29,9 +29,11 @@ typedef struct gs_sampler_config {
      * one more tells; but a period at least, and five at most. */
     int64_t period_ns;
     int64_t per_iteration;
-    int64_t stall_ns;       /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
-    int64_t tell_ns;        /* but not so soon after the one before */
-    bool long_waits;        /* gs_sampler_long_wait takes samples */
+    int64_t stall_ns; /* an iteration of the main thread's loop that lasts this long is told of while it lasts */
+    int64_t tell_ns;  /* but not so soon after the one before */
+    /* A recording: gs_sampler_long_wait takes samples, and the kernel's counters are read at the first sight of every
+     * iteration that may become long, not only while one is, and after it. */
+    bool detailed;
     void (*on_stall)(void); /* on the sampler's thread, without the GIL; NULL: nobody wants to know */
 } gs_sampler_config;
 

@@ -19,7 +19,7 @@ def start(
     sample_after_ns: int,
     sample_period_ns: int,
     samples_per_iteration: int = 8,
-    sample_long_waits: bool = False,
+    detailed: bool = False,
     stall_threshold_ns: int = 0,
     totals: bool = False,
     stall_hook: Callable[[int, int], object] | None = None,
@@ -32,7 +32,8 @@ def start(
         sample_after_ns: iterations that last longer are sampled.
         sample_period_ns: this often, and five times as seldom at most:
         samples_per_iteration: the pause is what an iteration has lasted, over this.
-        sample_long_waits: whoever has the GIL is sampled by a thread that has waited for it for half a millisecond.
+        detailed: whoever has the GIL is sampled by a thread that has waited for it for half a millisecond, and the
+            kernel's counters are read at the first sight of every iteration that may become long.
         stall_threshold_ns: from where an iteration is a stall: the main thread tells which task its loop is in.
         totals: `loops`, `waits`, `next_stall` tell of stalls.
         stall_hook: called as `stall_hook(elapsed_ns, gil_wait_ns)` on the main thread, in the middle of a stall of its

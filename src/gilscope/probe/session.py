@@ -95,7 +95,7 @@ class Session:
                     sample_after_ns=round(threshold_ns * (_WATCH_SAMPLES_FROM if totals else _RECORDING_SAMPLES_FROM)),
                     sample_period_ns=period_ns,
                     samples_per_iteration=_WATCH_SAMPLES if totals else _RECORDING_SAMPLES,
-                    sample_long_waits=not totals,
+                    detailed=not totals,
                     stall_threshold_ns=threshold_ns,
                     totals=totals,
                     stall_hook=stall_hook,
