@@ -166,7 +166,8 @@ static int64_t look_at_loop(gs_thread *loop, int64_t now_ns, int64_t due_ns) {
     int64_t since_ns = loop->sampled_iteration_ns == start_ns ? loop->sampled_ns : start_ns;
     loop->sampled_iteration_ns = start_ns;
     if (sampler.config.on_stall != NULL && now_ns - start_ns >= sampler.config.stall_ns &&
-        start_ns - loop->told_iteration_ns >= sampler.config.tell_ns && loop->native_id == getpid()) {
+        start_ns != loop->told_iteration_ns && start_ns - loop->told_iteration_ns >= sampler.config.tell_ns &&
+        loop->native_id == getpid()) {
         loop->told_iteration_ns = start_ns;
         sampler.config.on_stall();
     }
@@ -249,17 +250,16 @@ int gs_sampler_start(const gs_sampler_config *config) {
 }
 
 void gs_sampler_stop(void) {
+    if (sampler.running) {
+        /* seq_cst, pairs with the re-check in run */
+        atomic_store_explicit(&sampler.stopping, true, memory_order_seq_cst);
+        gs_wake_notify(&sampler.wake, GS_WAKE_CONTROL);
+        pthread_join(sampler.thread, NULL);
+        sampler.running = false;
+    }
     pthread_mutex_lock(&sampler.taking);
     sampler.config.detailed = false;
     pthread_mutex_unlock(&sampler.taking);
-    if (!sampler.running) {
-        return;
-    }
-    /* seq_cst, pairs with the re-check in run */
-    atomic_store_explicit(&sampler.stopping, true, memory_order_seq_cst);
-    gs_wake_notify(&sampler.wake, GS_WAKE_CONTROL);
-    pthread_join(sampler.thread, NULL);
-    sampler.running = false;
 }
 
 void gs_sampler_forget(void) {
