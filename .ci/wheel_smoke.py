@@ -64,11 +64,12 @@ async def stall() -> None:
     await asyncio.sleep(0.01)
 
 
-path = Path(tempfile.mkdtemp(prefix="gilscope-"), "smoke.gilscope")
-with gilscope.record(path):
-    asyncio.run(stall())
-with open_capture(path) as capture:
-    analysis = analyse(capture)
+with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
+    path = Path(folder, "smoke.gilscope")
+    with gilscope.record(path):
+        asyncio.run(stall())
+    with open_capture(path) as capture:
+        analysis = analyse(capture)
 assert analysis.stall_count == 1, analysis.verdict
 assert "stall" in analysis.verdict, analysis.verdict
 print(f"the probe: {analysis.verdict}")

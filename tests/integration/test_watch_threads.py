@@ -105,7 +105,8 @@ def test_cost_of_a_scrape_does_not_grow_with_the_threads_that_were() -> None:
         before_seconds = scrape_seconds(watch)
         shorts.run(THREADS)
         eventually(lambda: of_shorts(watch.totals())[1] >= THREADS)
-        assert scrape_seconds(watch) < 3 * before_seconds
+        # Again and again, for a machine that is slow for a moment says nothing of this.
+        eventually(lambda: scrape_seconds(watch) < 3 * before_seconds)
 
 
 def test_renamed_thread_counts_under_both_names() -> None:

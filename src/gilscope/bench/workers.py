@@ -116,7 +116,6 @@ class Worker:
             ConnectionError: no master is there.
         """
         self._same_clock = same_clock
-        self._folder = tempfile.TemporaryDirectory(prefix="gilscope-worker-")
         runners.CONNECT_TIMEOUT, runners.CONNECT_RETRY_COUNT = 1, _NO_MASTER_S
         host, _, port = master.rpartition(":")
         self._environment = Environment()
@@ -131,10 +130,12 @@ class Worker:
         if what.version != __version__:
             sys.stderr.write(f"the bench is gilscope {what.version}, and this {__version__}: install the same\n")
             os._exit(1)
-        if what.locustfile and not self._same_clock:
-            what.locustfile = str(Path(self._folder.name, "locustfile.py"))
-            Path(what.locustfile).write_text(what.locustfile_text, encoding="utf-8")
-        self._users = Users(what, self._environment)
+        # Read once, here: a worker ends without a word, and would leave the folder behind.
+        with tempfile.TemporaryDirectory(prefix="gilscope-worker-") as folder:
+            if what.locustfile and not self._same_clock:
+                what.locustfile = str(Path(folder, "locustfile.py"))
+                Path(what.locustfile).write_text(what.locustfile_text, encoding="utf-8")
+            self._users = Users(what, self._environment)
         self._users.runner = self.runner
         self.runner.send_message(_HERE)
 
