@@ -201,7 +201,7 @@ def of_waits(truth: Truth, claim: Claim, functions: Mapping[int, str], loop: int
         right.append(is_right)
         if wait.thread == loop:
             right_for_loop.append(is_right)
-        if claim.functions and is_right and said in functions:
+        if wait.thread == loop and claim.functions and is_right and said in functions:
             of_holder = [index for index in overlapping(wait, claim.holds) if claim.holds[index].thread == said]
             longest = max(of_holder, key=lambda index: claim.holds[index].ns)
             named.append(functions[said] in claim.functions[longest])

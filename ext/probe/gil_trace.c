@@ -18,7 +18,7 @@
 /* From one wait to the next, in a thread that was made to let go: a mutex is unlocked, another locked. A thread that let go
  * by itself and is back as soon as that has hardly been away. */
 #define STRAIGHT_BACK_NS INT64_C(20000)
-/* A wait that has lasted this long is told of while it lasts: half of what is called long, so that whoever looks who has the
+/* A loop's wait that has lasted this long is told of while it lasts: half of what is called long, so that whoever looks who has the
  * GIL finds it in the same hands. */
 #define LONG_WAIT_NS     (GS_LONG_NS / 2)
 /* Kept out of the way of what happens each time. */
@@ -291,7 +291,8 @@ static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
     }
     gs_thread *self = gs_thread_self();
     int64_t now_ns = now_under_mutex();
-    if (self != NULL && begin_wait(self, now_ns) && gil.on_long_wait != NULL) {
+    if (self != NULL && begin_wait(self, now_ns) && gil.on_long_wait != NULL &&
+        gs_load(&self->iteration_start_ns) != 0) {
         /* Negative, or decades, by a condition that goes by another clock. */
         int64_t room_ns = (int64_t)until->tv_sec * GS_NS_PER_S + until->tv_nsec - now_ns;
         if (room_ns > LONG_WAIT_NS && room_ns < GS_NS_PER_S && !wait_until_long(cond, mutex, now_ns)) {

@@ -30,9 +30,10 @@
 /* Finds out which conditions are the GIL's, once, by making a native thread wait for it. 0; ENOSYS: the interpreter has
  * no such slots; ETIMEDOUT: no wait was seen (a free-threaded build without one). With the GIL; takes a millisecond or two. */
 int gs_gil_find(void);
-/* Puts the hooks in, and records from now on. `on_long_wait` is called once a wait, by the thread that has waited for half a
- * millisecond, and goes on waiting after it; NULL: nobody wants to know, and no thread wakes up for it. 0, or what
- * gs_gil_find returns. */
+/* Puts the hooks in, and records from now on. `on_long_wait` is called once a wait inside an iteration, by the loop's thread
+ * when it has waited for half a millisecond; it goes on waiting after it. NULL: nobody wants to know, and no thread wakes up
+ * for it. Waits of other threads are left alone: an early timer costs them 3 us, and nobody asks what they waited for.
+ * 0, or what gs_gil_find returns. */
 int gs_gil_start(void (*on_long_wait)(void));
 /* Nothing is recorded any more, the slots are as they were. */
 void gs_gil_stop(void);

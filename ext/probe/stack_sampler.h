@@ -3,8 +3,8 @@
  * The hooks see where a hold or a wait ends; what went on before is seen only from outside. A native thread looks at
  * every loop each few milliseconds, and while an iteration is long it takes the stack of whoever holds things up: of the
  * GIL's holder while the loop waits for it, else of the loop's own thread. No ptrace, no signal, no pause of the target.
- * In a recording every thread that waits for long takes the holder's stack as well, itself: where a holder lets go may be
- * long after what it had the GIL for, and the native thread would first have to be given a core.
+ * In a recording a loop that waits for the GIL for long takes the holder's stack as well, itself: where a holder lets go may
+ * be long after what it had the GIL for, and the native thread would first have to be given a core.
  * The native thread also reads the kernel's scheduling counters, reports every thread's totals, and hooks late loops.
  *
  * Threads: a thread of its own, never with the GIL. start, stop by one thread at a time; stop waits for it, and for whoever

@@ -32,7 +32,7 @@ def start(
         sample_after_ns: iterations that last longer are sampled.
         sample_period_ns: this often, and five times as seldom at most:
         samples_per_iteration: the pause is what an iteration has lasted, over this.
-        detailed: whoever has the GIL is sampled by a thread that has waited for it for half a millisecond, and the
+        detailed: whoever has the GIL is sampled by a loop that has waited for it for half a millisecond, and the
             kernel's counters are read at the first sight of every iteration that may become long.
         stall_threshold_ns: from where an iteration is a stall: the main thread tells which task its loop is in.
         totals: `loops`, `waits`, `next_stall` tell of stalls.
