@@ -44,7 +44,7 @@ int64_t gs_tick_clock_anchor(gs_tick_clock *self) {
     uint64_t ticks = before + took / 2;
     uint64_t since_ticks = ticks - self->anchor_ticks;
     int64_t since_ns = now_ns - self->anchor_ns;
-    bool is_comparable = self->anchor_ns != 0 && since_ticks < COMPARED_TICKS;
+    bool is_comparable = self->anchor_ns != 0 && since_ticks != 0 && since_ticks < COMPARED_TICKS;
     if (is_comparable && self->ns_per_tick == 0) {
         if (since_ns < MEASURE_NS) {
             return now_ns;

