@@ -53,7 +53,7 @@ class TestRecording:
         assert figures["holding_error"] <= 3
 
     def test_functions_of_the_holders_are_on_their_stacks(self, figures: Figures) -> None:
-        """Of the waits of 1 ms and more whose holder is right; it may let go long after it has done its work."""
+        """Of the loop's waits of 1 ms and more whose holder is right; it may let go long after its work."""
         assert figures["functions"] >= 97
 
     def test_waits_in_the_capture_are_waits_for_the_kernel_too(self, figures: Figures) -> None:

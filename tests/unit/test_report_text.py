@@ -74,6 +74,14 @@ def test_report_tells(words: str) -> None:
     assert words in render(analyse(rich()), width=110)
 
 
+def test_long_name_of_a_task_is_cut() -> None:
+    """One line says what ran."""
+    capture = MadeCapture()
+    capture.task(5, "x" * 256)
+    capture.iteration(0, 30, cpu=30)
+    assert f"    ran task {'x' * 58}..\n" in render(analyse(capture))
+
+
 @pytest.mark.parametrize("width", [1, 20, 60, 100, 200])
 @pytest.mark.parametrize("name", ["short", "x" * 300, "語" * 80, "é́ " * 60, ""])
 def test_report_is_never_wider_than_asked(width: int, name: str) -> None:

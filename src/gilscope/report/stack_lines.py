@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gilscope.analysis.durations import counted
 from gilscope.analysis.places import library_file
+from gilscope.report.layout import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _INNERMOST = 3
 _MOST_LINES = 9
 _LIBRARY_PARTS = 4
+# Some programs put a whole request into a task's name.
+_TASK_COLUMNS = 60
 NOT_SEEN = "(not sampled)"
 
 
@@ -47,7 +50,7 @@ class Files:
     def ran(self, stall: Stall) -> str:
         """Return the coroutine and the task that ran in a stall; empty if neither was seen."""
         seen = [self.name(stall.ran)] if stall.ran else []
-        return ", ".join([*seen, *([f"task {stall.task}"] if stall.task else [])])
+        return ", ".join([*seen, *([f"task {fitted(stall.task, _TASK_COLUMNS)}"] if stall.task else [])])
 
 
 def _library_name(file: str) -> str:
